@@ -1,0 +1,29 @@
+"""Errors sorted by who can act on them."""
+
+
+class BotError(Exception):
+    """Every error that Sluice raises on purpose."""
+
+
+class UserError(BotError):
+    """The author of the command or push can fix this; `message` is shown to them as it is.
+
+    `code` is the stable reason code: the same in the comment, the API, the log and docs/reason-codes.md.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class TemporaryError(BotError):
+    """Worth trying again: the forge, Flux or the network was not ready. `delay` is in seconds."""
+
+    def __init__(self, message: str, delay: float = 5.0) -> None:
+        super().__init__(message)
+        self.delay = delay
+
+
+class ConfigError(BotError):
+    """The operator's settings are unusable; the message names the setting and what to do."""

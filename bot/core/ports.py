@@ -1,0 +1,146 @@
+"""What the rest of Sluice asks of a forge, of a cluster and of the queue; the adapters fulfil it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+
+from bot.core.events import Event, Repository
+from bot.core.roles import Role
+
+
+class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A pull request as the forge's API tells it now. `state` is open, closed or merged."""
+
+    number: int
+    state: str
+    head: str
+    head_branch: str
+    head_repository_id: str | None
+    base_branch: str
+    author: str
+    title: str = ""
+
+
+class TreeEntry(msgspec.Struct, frozen=True):
+    """One file or folder at a commit. `kind` is blob, tree or commit (a submodule); `oid` is Git's object id."""
+
+    kind: str
+    oid: str
+
+
+class Tree(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything in a repository at a commit, by path without a leading slash; "" is the root."""
+
+    entries: Mapping[str, TreeEntry]
+    truncated: bool = False  # the forge did not list everything
+
+
+class CommitStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A status to show on a commit. `phase` is one of core.deployments.PHASES; the adapter maps it (design section 7)."""
+
+    context: str
+    phase: str
+    text: str
+    url: str | None = None
+
+
+class ShownStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A status as the forge shows it, in its own words."""
+
+    context: str
+    state: str
+    text: str
+
+
+class Hook(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook as registered on a forge."""
+
+    id: str
+    url: str
+    events: tuple[str, ...]
+    active: bool
+
+
+class Forge(Protocol):
+    """One Git hosting service. `repository` is always its full name. Temporary trouble raises TemporaryError.
+
+    A missing thing is None, a refusal of the forge (401, 403, 404 where a thing must exist, 422) raises UserError with
+    code forge_refused and the forge's own words.
+    """
+
+    name: str
+
+    # The intake half: pure, on raw bytes and lower-case header names.
+    def verify(self, headers: Mapping[str, str], body: bytes, secrets: Sequence[bytes]) -> bool: ...
+    def delivery_key(self, headers: Mapping[str, str]) -> str | None: ...
+    def event_name(self, headers: Mapping[str, str]) -> str | None: ...
+    def parse(self, event_name: str, headers: Mapping[str, str], body: bytes) -> Event | None: ...
+
+    # The asking half.
+    async def own_login(self) -> str: ...
+    async def repository(self, repository: str) -> Repository | None: ...
+    async def role(self, repository: str, login: str) -> Role: ...
+    async def pull_request(self, repository: str, number: int) -> PullRequest | None: ...
+    async def open_pull_requests(self, repository: str) -> list[PullRequest]: ...
+    async def branch_head(self, repository: str, branch: str) -> str | None: ...
+    async def commit(self, repository: str, prefix: str) -> str | None: ...
+    async def is_ancestor(self, repository: str, ancestor: str, descendant: str) -> bool: ...
+    async def tree(self, repository: str, commit: str) -> Tree: ...
+    async def blob(self, repository: str, oid: str) -> bytes: ...
+    async def statuses(self, repository: str, commit: str, context: str) -> list[ShownStatus]: ...  # newest first
+
+    # The telling half.
+    async def set_status(self, repository: str, commit: str, status: CommitStatus) -> None: ...
+    def shown(self, status: CommitStatus) -> ShownStatus: ...  # what set_status makes of it
+    async def find_comment(self, repository: str, number: int, marker: str) -> str | None: ...
+    async def create_comment(self, repository: str, number: int, body: str) -> str: ...
+    async def edit_comment(self, repository: str, comment_id: str, body: str) -> bool: ...  # False: it is gone
+    async def set_branch(self, repository: str, branch: str, commit: str) -> None: ...  # makes or moves it
+    async def delete_branch(self, repository: str, branch: str) -> None: ...  # gone already is fine
+    async def register_hook(self, repository: str, url: str, secret: str) -> Hook: ...  # same URL: updated
+    async def close(self) -> None: ...
+
+    comment_limit: int
+    description_limit: int
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """An object as the API server returned it after a write."""
+
+    uid: str
+    resource_version: str
+    generation: int
+    object: dict[str, Any]
+
+
+class Cluster(Protocol):
+    """One Kubernetes cluster that runs Flux; by the apply rules of design section 3.
+
+    A field conflict raises UserError `field_conflict` with manager and field; a stale resourceVersion or uid raises
+    StaleObject; a refusal (403, 422) UserError `cluster_refused` with the server's words; trouble TemporaryError.
+    """
+
+    name: str
+
+    async def get(self, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None: ...
+    async def apply(
+        self, manifest: dict[str, Any], *, uid: str | None = None, resource_version: str | None = None, dry: bool = False
+    ) -> Written: ...
+    async def delete(self, kind: str, namespace: str | None, name: str, *, uid: str | None = None) -> None: ...
+    async def request_reconcile(self, kind: str, namespace: str, name: str, token: str) -> None: ...
+    async def close(self) -> None: ...
+
+
+class Bell(Protocol):
+    """The doorbell: says that there is work for a row. Losing a ring loses nothing; the sweep rings again."""
+
+    def ring(self, queue: str, id: UUID, *, after: float = 0.0) -> None: ...  # queue: open | execute | advance | report
+
+
+class Clock(Protocol):
+    """The time, UTC and aware."""
+
+    def __call__(self) -> datetime: ...

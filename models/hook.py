@@ -1,0 +1,18 @@
+"""Webhooks that Sluice registered itself; each speaks for its repository only."""
+
+import uuid
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Row
+
+
+class Hook(Row, Base):
+    """A registered webhook. Its URL carries `id`; its secret derives from the master key and `id`, and is not kept."""
+
+    __tablename__ = "hooks"
+
+    repository_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("repositories.id"), unique=True)
+    forge_hook_id: Mapped[str | None]
+    status: Mapped[str] = mapped_column(default="registering")  # registering | active

@@ -1,0 +1,16 @@
+"""Organizations: one for each owner on a forge."""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped
+
+from models.base import Base, Row
+
+
+class Organization(Row, Base):
+    """The owner of repositories on a forge: an organization or a person."""
+
+    __tablename__ = "organizations"
+    __table_args__ = (sa.UniqueConstraint("provider", "name"),)
+
+    provider: Mapped[str]
+    name: Mapped[str]

@@ -1,0 +1,34 @@
+"""Pins: environments that follow exactly one commit."""
+
+import uuid
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Row
+
+
+class Pin(Row, Base):
+    """An environment follows one commit until `ended_at`; at most one pin of an environment is live."""
+
+    __tablename__ = "pins"
+    __table_args__ = (
+        sa.Index(
+            "uq_pins_environment_id_live",
+            "environment_id",
+            unique=True,
+            sqlite_where=sa.text("ended_at IS NULL"),
+            postgresql_where=sa.text("ended_at IS NULL"),
+        ),
+        sa.Index(None, "pull_request"),
+    )
+
+    environment_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("environments.id"))
+    source_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("gitops_resources.id"), index=True)
+    pull_request: Mapped[int | None]
+    branch: Mapped[str]
+    commit_hash: Mapped[str]
+    number: Mapped[int]  # of the deployment that moved it last
+    pinned_by: Mapped[str]
+    ended_at: Mapped[datetime | None]

@@ -1,0 +1,57 @@
+"""Flux objects that Sluice owns, and what Flux said of them last."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Row
+
+
+class GitopsResource(Row, Base):
+    """One Flux object. A GitRepository without environment is shared by those that follow its branch."""
+
+    __tablename__ = "gitops_resources"
+    __table_args__ = (
+        sa.Index(
+            "uq_gitops_resources_environment_id_type_live",
+            "environment_id",
+            "type",
+            unique=True,
+            sqlite_where=sa.text("deleted_at IS NULL"),
+            postgresql_where=sa.text("deleted_at IS NULL"),
+        ),
+        sa.Index(
+            "uq_gitops_resources_object_live",
+            "cluster",
+            "namespace",
+            "type",
+            "name",
+            unique=True,
+            sqlite_where=sa.text("deleted_at IS NULL"),
+            postgresql_where=sa.text("deleted_at IS NULL"),
+        ),
+    )
+
+    project_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("projects.id"), index=True)
+    environment_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("environments.id"))
+    repository_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("repositories.id"), index=True)
+    type: Mapped[str]  # git-repository | kustomization | helm-release
+    cluster: Mapped[str]
+    namespace: Mapped[str]
+    name: Mapped[str]
+    uid: Mapped[str | None]
+    branch: Mapped[str | None]  # of a shared git-repository
+    config: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    status: Mapped[str] = mapped_column(default="pending")  # pending | ready | reconciling | stalled | failed
+    status_reason: Mapped[str | None]
+    status_message: Mapped[str | None]
+    last_status_update_at: Mapped[datetime | None]
+    last_applied_revision: Mapped[str | None]
+    last_applied_at: Mapped[datetime | None]
+    last_attempted_revision: Mapped[str | None]
+    last_attempted_at: Mapped[datetime | None]
+    error_message: Mapped[str | None]
+    deleted_at: Mapped[datetime | None]

@@ -27,3 +27,11 @@ class TemporaryError(BotError):
 
 class ConfigError(BotError):
     """The operator's settings are unusable; the message names the setting and what to do."""
+
+
+class Undecodable(BotError):
+    """A body that is not what its event promises; it is put away as it is."""
+
+
+class StaleObject(BotError):
+    """The cluster's object is no longer the one that was decided on: read it again and decide again."""

@@ -1,0 +1,494 @@
+"""Decides from Flux's objects what to do next for a deployment, and when it has ended (design section 3)."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from bot.core.deployments import commit_of, short
+from bot.core.manifests import DEPLOYMENT_ANNOTATION
+
+Object = dict[str, Any]
+
+REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
+FAN_OUT = 1.5  # seconds that Flux gets to hand a new artifact on before the Kustomization is asked
+ASK_AGAIN = 10.0  # seconds after which a source that still has an older commit is asked again
+
+_BEFORE = "before "  # marks a failure that was there before this deployment began
+_AFTER_ATTEMPT = frozenset({"BuildFailed", "ReconciliationFailed", "PruneFailed", "HealthCheckFailed"})
+_TRANSIENT = frozenset({"DependencyNotReady", "HealthCheckCanceled", "Progressing", "ProgressingWithRetry"})
+_CONFLICT = re.compile(r"\(Conflict\)|object has been modified|Operation cannot be fulfilled")
+_PATH_NOT_FOUND = "path not found"
+_FINAL = {"BuildFailed": "build_failed", "HealthCheckFailed": "health_check_failed"}
+_TEMPORARY_FOLDER = re.compile(r"(?<![^\s'\"=(:\[])(?:/[^\s/:'\"]{1,255}){0,8}?/kustomization-\d+/?")
+
+
+class Relation(StrEnum):
+    """How another commit relates to a deployment's revision R."""
+
+    CONTAINS = "contains"  # R is its ancestor, and the environment's inputs are equal at both
+    CHANGED = "changed"  # R is its ancestor, but the inputs differ
+    OLDER = "older"  # it is an ancestor of R
+    APART = "apart"  # neither: the branch was rewritten
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of a deployment and of the objects that carry it out.
+
+    The objects must be no older than Sluice's own last write to them.
+    """
+
+    revision: str
+    source_name: str  # the GitRepository that it goes by
+    pinned: bool  # that one is the environment's own
+    number: int  # the deployment's, as in the pin's annotation
+    source: Object | None
+    kustomization: Object | None
+    source_token: str | None = None  # of the last RequestSource that was carried out
+    kustomization_token: str | None = None
+    failure_seen: str | None = None  # what the last step said is to be remembered
+    started: datetime
+    deadline: datetime
+    now: datetime
+    relations: Mapping[str, Relation] = {}  # by commit, as far as asked
+    newer: str | None = None  # the revision of a newer deployment to the same environment
+
+
+class RequestSource(msgspec.Struct, frozen=True):
+    """Ask Flux to fetch: write the token to the GitRepository; then store it. Store `failure_seen` unless None."""
+
+    token: str
+    failure_seen: str | None = None
+    text: str = "asking Flux to fetch"
+
+
+class SwitchSource(msgspec.Struct, frozen=True):
+    """The wanted source holds the revision: point the Kustomization at it."""
+
+    text: str = "switching to the new source"
+
+
+class RequestKustomization(msgspec.Struct, frozen=True):
+    """Ask Flux to apply: write the token to the Kustomization; then store it."""
+
+    token: str
+    text: str = "asking Flux to apply"
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Nothing to do until the observer sees a change, or for `again` seconds. Store `failure_seen` unless None."""
+
+    text: str
+    failing: bool = False
+    failure_seen: str | None = None
+    again: float | None = None
+
+
+class NeedRelation(msgspec.Struct, frozen=True):
+    """Find out how this commit relates to the revision, and come back."""
+
+    commit: str
+    text: str = "comparing revisions"
+
+
+class Succeed(msgspec.Struct, frozen=True):
+    """The revision is live, maybe as part of a later commit."""
+
+    live_as: str | None
+    health_checked: bool
+
+    @property
+    def text(self) -> str:
+        """What people read."""
+        checked = "" if self.health_checked else " (health not checked)"
+        if self.live_as is not None:
+            return f"live as part of {short(self.live_as)}{checked}"
+        return "live" if self.health_checked else f"applied{checked}"
+
+
+class Fail(msgspec.Struct, frozen=True):
+    """It cannot succeed; in Flux's words."""
+
+    code: str
+    message: str
+
+    @property
+    def text(self) -> str:
+        """What people read."""
+        return self.message
+
+
+class TimeOut(msgspec.Struct, frozen=True):
+    """The deadline has passed; with what was last known."""
+
+    message: str
+
+    @property
+    def text(self) -> str:
+        """What people read."""
+        return self.message
+
+
+class Supersede(msgspec.Struct, frozen=True):
+    """Another revision took its place."""
+
+    by: str
+
+    @property
+    def text(self) -> str:
+        """What people read."""
+        return f"superseded by {short(self.by)}"
+
+
+Step = RequestSource | SwitchSource | RequestKustomization | Wait | NeedRelation | Succeed | Fail | TimeOut | Supersede
+
+
+def settle(facts: Facts) -> Step:
+    """The next step of a deployment. Ends and questions come before the deadline: live at the last moment is live."""
+    step = _next(facts)
+    if facts.now < facts.deadline or not isinstance(step, RequestSource | SwitchSource | RequestKustomization | Wait):
+        return step
+    waited = _words(int((facts.deadline - facts.started).total_seconds()))
+    return TimeOut(f"not ready within {waited}; last: {step.text}")
+
+
+def _next(facts: Facts) -> Step:
+    applied = facts.kustomization
+    if applied is None:
+        return Wait("waiting for the Kustomization to exist")
+    if (gone := _suspended(applied)) is not None:
+        return gone
+    if facts.pinned and (moved := _moved_pin(facts)) is not None:
+        return moved
+    source = facts.source
+    if source is not None and _is_live(facts, source, applied, facts.revision):
+        return Succeed(None, _health_checked(applied))
+    if source is None:
+        return Wait(f"waiting for the GitRepository {facts.source_name} to exist")
+    if (gone := _suspended(source)) is not None:
+        return gone
+    if facts.source_token is None:
+        return RequestSource(_token(facts.now), _earlier_failure(facts, applied))
+    held = _held(facts, source)
+    if not isinstance(held, str):
+        return held
+    if held == facts.revision:
+        return _apply(facts, source, applied, held)
+    return _moved_on(facts, source, applied, held)
+
+
+# The source.
+
+
+def _moved_pin(facts: Facts) -> Step | None:
+    """A pin that does not say what this deployment wants was moved by a newer one, by another hand, or not yet."""
+    if facts.source is None:
+        return None
+    commit = facts.source.get("spec", {}).get("ref", {}).get("commit")
+    number = _pin_number(facts.source)
+    if number is not None and number > facts.number:
+        return Supersede(commit or facts.newer or "")
+    if commit == facts.revision:
+        return None
+    if number == facts.number:
+        found = f"commit {short(commit)}" if commit else "no commit"
+        return Fail("gate_broken", f"the pin {facts.source_name} was moved by another hand: it says {found}")
+    return Wait("waiting for the pin to move")
+
+
+def _pin_number(source: Object) -> int | None:
+    text = (source["metadata"].get("annotations") or {}).get(DEPLOYMENT_ANNOTATION, "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _held(facts: Facts, source: Object) -> str | Step:
+    """The commit that the source holds once it has fetched for this deployment; else what to do."""
+    if _stalled(source):
+        return Fail("source_failed", clean(_stalled_message(source)))
+    ready = _condition(source, "Ready")
+    if not _current(source, ready) or not _handled(source, facts.source_token):
+        return Wait(_progress(source) or "Flux is fetching")
+    commit = commit_of((source.get("status", {}).get("artifact") or {}).get("revision"))
+    if commit == facts.revision:
+        return commit
+    if ready["status"] == "False":
+        return Fail("source_failed", clean(ready.get("message", "")))
+    if ready["status"] != "True" or commit is None:
+        return Wait(_progress(source) or "Flux is fetching")
+    return commit
+
+
+def _moved_on(facts: Facts, source: Object, applied: Object, held: str) -> Step:
+    """The source was asked and holds another commit than the revision."""
+    if facts.pinned:
+        return Wait("Flux is fetching the pinned commit")
+    relation = facts.relations.get(held)
+    if relation is None:
+        return NeedRelation(held)
+    if relation is Relation.CONTAINS:
+        return _apply(facts, source, applied, held)
+    if relation is Relation.OLDER:
+        return _behind(facts, held)
+    if _attempted(applied) == facts.revision and _progresses(applied):
+        return Wait(_progress(applied) or "Flux is applying")
+    failure = _failure(facts, applied, facts.revision)
+    return failure if isinstance(failure, Fail) and not _is_old(facts, applied) else Supersede(held)
+
+
+def _behind(facts: Facts, held: str) -> Step:
+    """The forge gave Flux an older commit than the push told of: it lags, or the branch went back."""
+    if facts.newer is not None:
+        return Supersede(facts.newer)
+    since = _seconds_since(facts.source_token, facts.now)
+    if since is None or since >= ASK_AGAIN:
+        return RequestSource(_token(facts.now))
+    return Wait(f"Flux still gets {short(held)}, which is older", again=ASK_AGAIN - since)
+
+
+# The Kustomization.
+
+
+def _apply(facts: Facts, source: Object, applied: Object, target: str) -> Step:
+    """The source holds the target: the revision itself, or a commit that contains it with equal inputs."""
+    if _source_name(applied) != facts.source_name:
+        return SwitchSource()
+    if _is_live(facts, source, applied, target):
+        return Succeed(None if target == facts.revision else target, _health_checked(applied))
+    if _stalled(applied):
+        return Fail("stalled", clean(_stalled_message(applied)))
+    if _progresses(applied):
+        return Wait(_progress(applied) or "Flux is applying")
+    failure = _failure(facts, applied, target)
+    if failure is not None and not _is_old(facts, applied):
+        return failure
+    ready = _condition(applied, "Ready")
+    changed = bool(ready) and not _current(applied, ready)  # a new spec: Flux starts by itself
+    attempted = failure is None and _attempted(applied) == target
+    if changed or attempted or facts.kustomization_token is not None:
+        return Wait("Flux is applying")
+    return _ask(facts, source)
+
+
+def _ask(facts: Facts, source: Object) -> Step:
+    """Flux hands a new artifact on by itself; it is asked only where it did not."""
+    changed = _moment((source["status"]["artifact"] or {}).get("lastUpdateTime"))
+    if changed is not None:
+        since = (facts.now - changed).total_seconds()
+        if 0 <= since < FAN_OUT:
+            return Wait("Flux has fetched", again=FAN_OUT - since)
+    return RequestKustomization(_token(facts.now))
+
+
+def _is_live(facts: Facts, source: Object, applied: Object, target: str) -> bool:
+    """Ready, truthfully, at the target, and from a source that will not take it elsewhere at once."""
+    ready = _condition(applied, "Ready")
+    status = applied.get("status", {})
+    held = commit_of((source.get("status", {}).get("artifact") or {}).get("revision"))
+    return (
+        _source_name(applied) == facts.source_name
+        and ready.get("status") == "True"
+        and _current(applied, ready)
+        and status.get("observedGeneration") == applied["metadata"].get("generation")
+        and commit_of(status.get("lastAppliedRevision")) == target
+        and (held == target or (not facts.pinned and _handled(source, facts.source_token)))
+    )
+
+
+def _failure(facts: Facts, applied: Object, target: str) -> Fail | Wait | None:
+    """What Ready=False means for the target; None when it says nothing about it."""
+    ready = _condition(applied, "Ready")
+    if ready.get("status") != "False" or not _current(applied, ready) or not _about(facts, applied, ready, target):
+        return None
+    reason, message = ready.get("reason", ""), clean(ready.get("message", ""))
+    if reason == "ArtifactFailed" and _PATH_NOT_FOUND in message:
+        return Fail("path_not_found", message)
+    if reason in _FINAL:
+        return Fail(_FINAL[reason], message)
+    if reason in _TRANSIENT or reason == "ArtifactFailed" or _CONFLICT.search(message):
+        return Wait(f"waiting: {message}")
+    marker = _marker(applied)
+    seen = facts.failure_seen
+    if seen is None or seen == marker or seen.startswith(_BEFORE) or _commit_in(seen) != _commit_in(marker):
+        return Wait(f"failing, Flux retries: {message}", failing=True, failure_seen=marker)
+    return Fail("apply_failed", message)
+
+
+def _about(facts: Facts, applied: Object, ready: Object, target: str) -> bool:
+    """Whether Flux said it about the target.
+
+    What goes wrong before `lastAttemptedRevision` is set, as a path that is not there, is known by our token, which was
+    written after the source held the target; what goes wrong later names its revision there.
+    """
+    if _attempted(applied) in (target, facts.revision):
+        return True
+    token = facts.kustomization_token
+    return token is not None and ready.get("reason") not in _AFTER_ATTEMPT and _handled(applied, token)
+
+
+def _earlier_failure(facts: Facts, applied: Object) -> str | None:
+    """A failure of the same revision that an earlier deployment left behind: it is not this one's."""
+    ready = _condition(applied, "Ready")
+    if ready.get("status") == "False" and _attempted(applied) == facts.revision:
+        return _BEFORE + _marker(applied)
+    return None
+
+
+def _is_old(facts: Facts, applied: Object) -> bool:
+    return facts.failure_seen == _BEFORE + _marker(applied)
+
+
+def _marker(applied: Object) -> str:
+    """Tells one failed attempt from the next: Flux sets Ready to Unknown in between."""
+    return f"{_attempted(applied) or ''}@{_condition(applied, 'Ready').get('lastTransitionTime', '')}"
+
+
+def _commit_in(marker: str) -> str:
+    return marker.partition("@")[0]
+
+
+def _source_name(applied: Object) -> str | None:
+    reference = applied.get("spec", {}).get("sourceRef", {})
+    return reference.get("name") if reference.get("kind") == "GitRepository" else None
+
+
+def _attempted(applied: Object) -> str | None:
+    return commit_of(applied.get("status", {}).get("lastAttemptedRevision"))
+
+
+def _health_checked(applied: Object) -> bool:
+    spec = applied.get("spec", {})
+    return bool(spec.get("wait") or spec.get("healthChecks"))
+
+
+# Both kinds.
+
+
+def _condition(found: Object, kind: str) -> Object:
+    conditions = found.get("status", {}).get("conditions") or []
+    return next((condition for condition in conditions if condition.get("type") == kind), {})
+
+
+def _current(found: Object, condition: Object) -> bool:
+    generation = found["metadata"].get("generation")
+    return bool(condition) and condition.get("observedGeneration") == generation
+
+
+def _stalled(found: Object) -> bool:
+    condition = _condition(found, "Stalled")
+    return condition.get("status") == "True" and _current(found, condition)
+
+
+def _stalled_message(found: Object) -> str:
+    return str(_condition(found, "Stalled").get("message", ""))
+
+
+def _suspended(found: Object) -> Fail | None:
+    if not found.get("spec", {}).get("suspend"):
+        return None
+    return Fail("suspended", f"{found['kind']} {found['metadata']['name']} is suspended: Flux leaves it alone")
+
+
+def _progresses(found: Object) -> bool:
+    reconciling = _condition(found, "Reconciling")
+    if reconciling.get("status") == "True" and reconciling.get("reason") == "Progressing":
+        return True
+    return _condition(found, "Ready").get("status") == "Unknown"
+
+
+def _progress(found: Object) -> str:
+    reconciling = _condition(found, "Reconciling")
+    return clean(reconciling.get("message", "")) if reconciling.get("status") == "True" else ""
+
+
+def _handled(found: Object, token: str | None) -> bool:
+    """Whether Flux has carried out our request, or one written after it (the annotation holds only the last)."""
+    last = found.get("status", {}).get("lastHandledReconcileAt")
+    if token is None or not last:
+        return False
+    if last == token:
+        return True
+    present = (found["metadata"].get("annotations") or {}).get(REQUESTED_AT)
+    if present == token:
+        return False
+    ours, theirs = _moment(token), _moment(last)
+    if ours is not None and theirs is not None:
+        return theirs >= ours
+    return bool(last == present)
+
+
+def _token(now: datetime) -> str:
+    """A request's name: the time, as `flux reconcile` writes it, so that later ones compare as later."""
+    return now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _moment(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    shortened = re.sub(r"(\.\d{6})\d+", r"\1", text)  # Go writes nanoseconds
+    try:
+        moment = datetime.fromisoformat(shortened)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
+def _seconds_since(token: str | None, now: datetime) -> float | None:
+    moment = _moment(token)
+    return None if moment is None else (now - moment).total_seconds()
+
+
+def _words(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes}m{rest}s" if minutes and rest else f"{minutes}m" if minutes else f"{rest}s"
+
+
+def clean(message: str) -> str:
+    """Flux's text as one paragraph, without its temporary folder names."""
+    return " ".join(_TEMPORARY_FOLDER.sub("", message).split())
+
+
+# The columns of gitops_resources.
+
+
+class ResourceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What an object says of itself. `status` is pending, ready, reconciling, stalled or failed."""
+
+    status: str
+    reason: str | None = None
+    message: str | None = None
+    last_applied_revision: str | None = None
+    last_attempted_revision: str | None = None
+
+
+def resource_status(found: Object) -> ResourceStatus:
+    """An object's state in one word, with Flux's reason and text. A suspended one is stalled: only a person helps."""
+    state, condition = _state(found)
+    status = found.get("status", {})
+    artifact = (status.get("artifact") or {}).get("revision")
+    message = clean(condition.get("message", ""))
+    return ResourceStatus(
+        status=state,
+        reason=condition.get("reason"),
+        message=message or None,
+        last_applied_revision=status.get("lastAppliedRevision") or artifact,
+        last_attempted_revision=status.get("lastAttemptedRevision") or artifact,
+    )
+
+
+def _state(found: Object) -> tuple[str, Object]:
+    ready, stalled = _condition(found, "Ready"), _condition(found, "Stalled")
+    if (suspended := _suspended(found)) is not None:
+        return "stalled", {"reason": "Suspended", "message": suspended.message}
+    if _stalled(found):
+        return "stalled", stalled
+    if not ready:
+        return "pending", _condition(found, "Reconciling")
+    if _progresses(found) or not _current(found, ready):
+        reconciling = _condition(found, "Reconciling")
+        return "reconciling", reconciling or ready
+    if ready.get("status") == "True":
+        return "ready", ready
+    return "failed", ready

@@ -1,0 +1,583 @@
+"""Gitea, and Forgejo, which speaks the same API: their webhooks, and their REST API."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from bot.core.deployments import Phase
+from bot.core.errors import ConfigError, TemporaryError, UserError
+from bot.core.events import Commented, Event, PullRequestChanged, Pushed, Repository
+from bot.core.ports import CommitStatus, Hook, PullRequest, ShownStatus, Tree, TreeEntry
+from bot.core.roles import Role
+from bot.forges import (
+    Commit,
+    FullName,
+    Id,
+    Number,
+    branch_path,
+    clean,
+    commit_or_none,
+    decode,
+    fitting,
+    full_name_path,
+    is_prefix,
+    kept_path,
+    key,
+    one_line,
+    payload,
+    sha_path,
+    status_context,
+    unpacked,
+)
+from bot.forges.signatures import signed
+from bot.http import MOST_PAGES, Client
+from bot.registry import forge
+
+T = TypeVar("T")
+
+# `delete` because Gitea sends no push for a removed branch; the finer names because `pull_request` alone would also
+# bring every label, assignment and review.
+EVENTS = ("push", "delete", "pull_request_only", "pull_request_sync", "pull_request_comment")
+PAGE = 50
+GHOST = "Ghost"
+BRIEF = {"stat": "false", "verification": "false", "files": "false"}  # what we never read of a commit
+
+ACTIONS = {"opened": "opened", "synchronized": "synchronized", "reopened": "reopened", "closed": "closed"}
+STATES = {
+    Phase.QUEUED: "pending",
+    Phase.WAITING: "pending",
+    Phase.APPLYING: "pending",
+    Phase.RECONCILING: "pending",
+    Phase.SUCCEEDED: "success",
+    Phase.FAILED: "failure",
+    Phase.TIMED_OUT: "failure",
+    Phase.SUPERSEDED: "skipped",
+    Phase.REJECTED: "skipped",
+    Phase.CANCELLED: "skipped",
+}
+ROLES = {
+    "owner": Role.ADMIN,
+    "admin": Role.ADMIN,
+    "write": Role.DEPLOYER,
+    "read": Role.VIEWER,
+    "none": Role.NONE,
+}
+
+
+class _User(msgspec.Struct):
+    login: str
+    id: int = 0
+
+
+class _Repo(msgspec.Struct):
+    id: Id
+    full_name: FullName
+    default_branch: str
+    clone_url: str
+    html_url: str
+    private: bool = False
+
+
+class _Action(msgspec.Struct):
+    action: str = ""
+
+
+class _RefOnly(msgspec.Struct):
+    ref: str
+    ref_type: str = ""
+
+
+class _Push(msgspec.Struct):
+    ref: str
+    before: Commit
+    after: Commit
+    repository: _Repo
+    sender: _User
+
+
+class _Delete(msgspec.Struct):
+    ref: str
+    repository: _Repo
+    sender: _User
+
+
+class _Identified(msgspec.Struct):
+    id: Id
+
+
+class _End(msgspec.Struct):
+    ref: str
+    sha: Commit
+    repo: _Identified | None = None
+
+
+class _Pull(msgspec.Struct):
+    number: Number
+    state: str
+    head: _End
+    base: _End
+    user: _User | None = None
+    title: str = ""
+    merged: bool = False
+
+
+class _PullEvent(msgspec.Struct):
+    pull_request: _Pull
+    repository: _Repo
+    sender: _User
+
+
+class _Issue(msgspec.Struct):
+    number: Number
+
+
+class _Comment(msgspec.Struct):
+    id: Id
+    body: str = ""
+    user: _User | None = None
+
+
+class _CommentEvent(msgspec.Struct):
+    issue: _Issue
+    comment: _Comment
+    repository: _Repo
+    sender: _User
+    is_pull: bool = False
+
+
+class _Permission(msgspec.Struct):
+    permission: str = "none"
+
+
+class _Sha(msgspec.Struct):
+    sha: Commit
+
+
+class _CommitInfo(msgspec.Struct):
+    tree: _Sha
+
+
+class _GitCommit(msgspec.Struct):
+    sha: Commit
+    commit: _CommitInfo
+
+
+class _BranchCommit(msgspec.Struct):
+    id: Commit
+
+
+class _Branch(msgspec.Struct):
+    commit: _BranchCommit
+
+
+class _Entry(msgspec.Struct):
+    path: str
+    type: str
+    sha: str
+
+
+class _Tree(msgspec.Struct):
+    tree: list[_Entry] | None = None
+    truncated: bool = False
+
+
+class _Blob(msgspec.Struct):
+    content: str | None = None
+    encoding: str | None = None
+
+
+class _Status(msgspec.Struct):
+    id: Id
+    context: str
+    status: str
+    description: str = ""
+
+
+class _HookConfig(msgspec.Struct):
+    url: str = ""
+
+
+class _Hook(msgspec.Struct):
+    id: Id
+    active: bool
+    events: list[str]
+    config: _HookConfig
+
+
+@forge("gitea")
+class Gitea:
+    """The port `Forge` for one Gitea or Forgejo server, as the account that the token belongs to.
+
+    `url` is the server's address as people open it; without one, and without a `client`, ConfigError. Asking for
+    people's roles needs a token of a repository admin.
+    """
+
+    name = "gitea"
+    comment_limit = 65_536  # the forge has none of its own; longer ones are hard to read anywhere
+    description_limit = 255  # likewise
+
+    def __init__(self, url: str | None = None, token: str | None = None, *, client: Client | None = None) -> None:
+        self._http = client or connect(url, token)
+        self._login: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Gitea({self._http.base_url!r})"
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._http.close()
+
+    # The intake half.
+
+    def verify(self, headers: Mapping[str, str], body: bytes, secrets: Sequence[bytes]) -> bool:
+        """Whether X-Gitea-Signature or X-Forgejo-Signature signs `body`; where both came, both must."""
+        given = [headers[name] for name in ("x-gitea-signature", "x-forgejo-signature") if name in headers]
+        return bool(given) and all(signed(body, value, secrets, prefix="") for value in given)
+
+    def delivery_key(self, headers: Mapping[str, str]) -> str | None:
+        """X-Gitea-Delivery; it is another one when somebody has Gitea deliver again."""
+        return key(headers.get("x-gitea-delivery") or headers.get("x-forgejo-delivery"))
+
+    def event_name(self, headers: Mapping[str, str]) -> str | None:
+        """X-Gitea-Event, never the X-GitHub-Event that comes beside it."""
+        return key(headers.get("x-gitea-event") or headers.get("x-forgejo-event"))
+
+    def parse(self, event_name: str, headers: Mapping[str, str], body: bytes) -> Event | None:
+        """The event of a verified delivery, None when it is not for us; Undecodable when it cannot be read.
+
+        Gitea does not say whether a push was forced: `forced` is always False. For a removed branch it does not say
+        where it pointed: `before` is None, too.
+        """
+        reader = _READERS.get(event_name)
+        return None if reader is None else reader(payload(headers, body))
+
+    # The asking half.
+
+    async def own_login(self) -> str:
+        """The login of the token's account; asked once."""
+        if self._login is None:
+            self._login = (await self._http.request("GET", "/user")).checked().read(_User).login
+        return self._login
+
+    async def repository(self, repository: str) -> Repository | None:
+        """The repository as it is now, under its present name; None when there is none or we may not see it."""
+        found = await self._found(_repo(repository), _Repo)
+        return None if found is None else _repository(found)
+
+    async def role(self, repository: str, login: str) -> Role:
+        """What `login` may do. Gitea knows read, write and admin: nobody is an approver without being an admin."""
+        path = branch_path(login)
+        if path is None or "/" in login:
+            return Role.NONE
+        found = await self._found(f"{_repo(repository)}/collaborators/{path}/permission", _Permission)
+        return Role.NONE if found is None else ROLES.get(found.permission, Role.NONE)
+
+    async def pull_request(self, repository: str, number: int) -> PullRequest | None:
+        """The pull request as it is now."""
+        found = await self._found(f"{_repo(repository)}/pulls/{number:d}", _Pull)
+        return None if found is None else _pull_request(found)
+
+    async def open_pull_requests(self, repository: str) -> list[PullRequest]:
+        """All open pull requests."""
+        listed = self._listed(f"{_repo(repository)}/pulls", _Pull, state="open")
+        return [_pull_request(pull) async for pull in listed]
+
+    async def branch_head(self, repository: str, branch: str) -> str | None:
+        """The commit that a branch points to; None when there is no such branch."""
+        path = branch_path(branch)
+        if path is None:
+            return None
+        found = await self._found(f"{_repo(repository)}/branches/{path}", _Branch)
+        return None if found is None else found.commit.id
+
+    async def commit(self, repository: str, prefix: str) -> str | None:
+        """The full id of the one commit that begins with `prefix`; None when there is none, or more than one."""
+        if not is_prefix(prefix):
+            return None
+        path = f"{_repo(repository)}/git/commits/{prefix}"
+        found = await self._found(path, _Sha, missing=(404, 409, 422), **BRIEF)
+        return found.sha if found is not None and found.sha.startswith(prefix) else None
+
+    async def is_ancestor(self, repository: str, ancestor: str, descendant: str) -> bool:
+        """Whether `descendant` contains `ancestor` (or is it); False where one is missing or nothing is in common.
+
+        Asked as the list of commits that `ancestor` has and `descendant` has not: it is empty exactly then. Gitea's
+        comparison names no merge base, and fails where histories have nothing in common.
+        """
+        if ancestor == descendant:
+            return True
+        path = f"{_repo(repository)}/commits"
+        lacking: dict[str, str | int] = {"sha": sha_path(ancestor), "not": sha_path(descendant), "limit": 1, **BRIEF}
+        try:
+            answer = await self._http.request("GET", path, params=lacking, repeatable=False)
+        except TemporaryError:
+            if await self.commit(repository, descendant) is None:
+                return False  # Gitea answers 500 for it
+            raise
+        if answer.status in (404, 409):
+            return False
+        return not answer.checked().read(list[_Sha])
+
+    async def tree(self, repository: str, commit: str) -> Tree:
+        """Every file and folder at a commit, asked for in pages."""
+        repo = _repo(repository)
+        found = await self._http.request("GET", f"{repo}/git/commits/{sha_path(commit)}", params=BRIEF)
+        root = found.checked().read(_GitCommit).commit.tree.sha
+        entries = {"": TreeEntry("tree", root)}
+        for page in range(1, MOST_PAGES + 1):
+            params: dict[str, str | int] = {"recursive": "true", "page": page}
+            answer = await self._http.request("GET", f"{repo}/git/trees/{root}", params=params)
+            listed = answer.checked().read(_Tree)
+            entries |= {entry.path: TreeEntry(entry.type, entry.sha) for entry in listed.tree or ()}
+            if not listed.truncated:
+                return Tree(entries=entries)
+        return Tree(entries=entries, truncated=True)
+
+    async def blob(self, repository: str, oid: str) -> bytes:
+        """A file's bytes; UserError when it is over the server's limit (10 MiB unless its admin says otherwise)."""
+        answer = await self._http.request("GET", f"{_repo(repository)}/git/blobs/{sha_path(oid)}")
+        found = answer.checked().read(_Blob)
+        content = unpacked(found.content) if found.content is not None and found.encoding == "base64" else None
+        if content is None:
+            raise UserError("forge_refused", f"{self._http.host} gives no content for the file {oid}; is it too large?")
+        return content
+
+    async def statuses(self, repository: str, commit: str, context: str) -> list[ShownStatus]:
+        """The statuses of one context on a commit, newest first."""
+        wanted = status_context(context)
+        # `leastindex` is Gitea's name for newest first; by time alone, statuses of one second come in any order.
+        listed = self._listed(f"{_repo(repository)}/statuses/{sha_path(commit)}", _Status, sort="leastindex")
+        found = [status async for status in listed if status.context == wanted]
+        found.sort(key=lambda status: status.id, reverse=True)
+        return [ShownStatus(context=each.context, state=each.status, text=each.description) for each in found]
+
+    # The telling half.
+
+    async def set_status(self, repository: str, commit: str, status: CommitStatus) -> None:
+        """Put a status on a commit; adds one each time, so look at `statuses` before repeating it."""
+        shown = self.shown(status)
+        body = {"state": shown.state, "context": shown.context, "description": shown.text}
+        if status.url:
+            body["target_url"] = status.url
+        try:
+            answer = await self._http.request("POST", f"{_repo(repository)}/statuses/{sha_path(commit)}", body=body)
+        except TemporaryError:
+            await self._must_exist(repository, commit)  # Gitea answers 500 for a commit that it does not have
+            raise
+        answer.checked()
+
+    def shown(self, status: CommitStatus) -> ShownStatus:
+        """What `set_status` makes of a status: one of Gitea's states, and texts cut to our limits."""
+        text = one_line(status.text, self.description_limit)
+        return ShownStatus(context=status_context(status.context), state=STATES[Phase(status.phase)], text=text)
+
+    async def find_comment(self, repository: str, number: int, marker: str) -> str | None:
+        """The id of our own oldest comment that holds `marker`; other people's comments are never it."""
+        own = (await self.own_login()).lower()
+        async for comment in self._listed(f"{_repo(repository)}/issues/{number:d}/comments", _Comment):
+            if comment.user is not None and comment.user.login.lower() == own and marker in comment.body:
+                return str(comment.id)
+        return None
+
+    async def create_comment(self, repository: str, number: int, body: str) -> str:
+        """A new comment's id; ValueError when `body` is over `comment_limit` characters. Find before repeating."""
+        path = f"{_repo(repository)}/issues/{number:d}/comments"
+        answer = await self._http.request("POST", path, body={"body": fitting(body, self.comment_limit)})
+        return str(answer.checked().read(_Identified).id)
+
+    async def edit_comment(self, repository: str, comment_id: str, body: str) -> bool:
+        """Whether the comment was there to be changed; ValueError as in `create_comment`."""
+        path = f"{_repo(repository)}/issues/comments/{int(comment_id)}"
+        change = {"body": fitting(body, self.comment_limit)}
+        answer = await self._http.request("PATCH", path, body=change, repeatable=True)
+        if answer.status in (204, 404):  # 204: there is something of that number, but it has no text
+            return False
+        answer.checked()
+        return True
+
+    async def set_branch(self, repository: str, branch: str, commit: str) -> None:
+        """Make or move one of Sluice's own branches; ValueError for any that is not below `sluice/keep/`.
+
+        Gitea takes names of up to 100 characters. It moves branches since 1.26; an older server, and Forgejo, has the
+        branch removed and made again.
+        """
+        path, branches = kept_path(branch), f"{_repo(repository)}/branches"
+        head = await self.branch_head(repository, branch)
+        if head == sha_path(commit):
+            return
+        await self._must_exist(repository, commit)  # Gitea answers 500 where it does not
+        make = {"new_branch_name": branch, "old_ref_name": commit}
+        if head is None:
+            made = await self._http.request("POST", branches, body=make)
+            if made.status != 409 or await self.branch_head(repository, branch) is None:
+                made.checked()
+                return
+        move = {"new_commit_id": commit, "force": True}
+        moved = await self._http.request("PUT", f"{branches}/{path}", body=move)
+        if moved.status in (404, 405):
+            await self.delete_branch(repository, branch)
+            moved = await self._http.request("POST", branches, body=make)
+        moved.checked()
+
+    async def delete_branch(self, repository: str, branch: str) -> None:
+        """Remove one of Sluice's own branches; that it is gone already is fine."""
+        answer = await self._http.request("DELETE", f"{_repo(repository)}/branches/{kept_path(branch)}")
+        if answer.status == 404 and await self.branch_head(repository, branch) is None:
+            return
+        answer.checked()
+
+    async def register_hook(self, repository: str, url: str, secret: str) -> Hook:
+        """The repository's one webhook to `url`, made anew each time: Gitea cannot change the secret of an old one.
+
+        The new one is made before the old ones go, so that nothing is missed in between; for a moment both deliver.
+        """
+        path = f"{_repo(repository)}/hooks"
+        old = [hook.id async for hook in self._listed(path, _Hook) if hook.config.url == url]
+        config = {"url": url, "content_type": "json", "secret": secret}
+        wish: dict[str, Any] = {"type": "gitea", "active": True, "events": list(EVENTS), "config": config}
+        made = (await self._http.request("POST", path, body=wish)).checked().read(_Hook)
+        for number in old:
+            gone = await self._http.request("DELETE", f"{path}/{number}")
+            if gone.status != 404:
+                gone.checked()
+        return Hook(id=str(made.id), url=made.config.url, events=tuple(made.events), active=made.active)
+
+    async def _must_exist(self, repository: str, commit: str) -> None:
+        if await self.commit(repository, commit) is None:
+            raise UserError("forge_refused", f"{self._http.host} has no commit {commit} in {repository}")
+
+    async def _found(
+        self, path: str, type: type[T], *, missing: Sequence[int] = (404,), **params: str | int
+    ) -> T | None:
+        """What GET answers; None for the statuses that mean there is no such thing."""
+        answer = await self._http.request("GET", path, params=params or None)
+        return None if answer.status in missing else answer.checked().read(type)
+
+    async def _listed(self, path: str, type: type[T], **params: str | int) -> AsyncIterator[T]:
+        """The items of a list, over all its pages, by number: Gitea's links have the host of its ROOT_URL."""
+        seen = 0
+        for page in range(1, MOST_PAGES + 1):
+            answer = await self._http.request("GET", path, params={"limit": PAGE, "page": page, **params})
+            items = answer.checked().read(list[type] | None) or []  # type: ignore[valid-type,arg-type]
+            for item in items:
+                yield item
+            seen += len(items)
+            total = answer.headers.get("x-total-count", "")
+            more = answer.next_page is not None or (total.isdigit() and int(total) > seen)
+            if not items or not more:
+                return
+        raise TemporaryError(f"{self._http.host} listed more than {MOST_PAGES} pages")
+
+
+def connect(url: str | None, token: str | None) -> Client:
+    """A client for the API of the server at `url`."""
+    if url is None:
+        raise ConfigError("Gitea needs the address of its server: set SLUICE_GITEA_URL")
+    base = url.rstrip("/").removesuffix("/api/v1") + "/api/v1"
+    return Client(base, authorization=f"token {token}" if token else None, headers={"accept": "application/json"})
+
+
+def _repo(repository: str) -> str:
+    return f"/repos/{full_name_path(repository)}"
+
+
+def _repository(found: _Repo) -> Repository:
+    return Repository(
+        forge=Gitea.name,
+        id=str(found.id),
+        full_name=found.full_name,
+        default_branch=clean(found.default_branch),
+        clone_url=clean(found.clone_url),
+        html_url=clean(found.html_url),
+        private=found.private,
+    )
+
+
+def _pull_request(found: _Pull) -> PullRequest:
+    return PullRequest(
+        number=found.number,
+        state="merged" if found.merged else found.state,
+        head=found.head.sha,
+        head_branch=clean(found.head.ref),
+        head_repository_id=str(found.head.repo.id) if found.head.repo else None,
+        base_branch=clean(found.base.ref),
+        author=clean(found.user.login) if found.user else GHOST,
+        title=clean(found.title),
+    )
+
+
+def _pushed(raw: bytes) -> Pushed | None:
+    if not decode(raw, _RefOnly).ref.startswith("refs/heads/"):
+        return None
+    push = decode(raw, _Push)
+    return Pushed(
+        repository=_repository(push.repository),
+        branch=clean(push.ref.removeprefix("refs/heads/")),
+        before=commit_or_none(push.before),
+        after=commit_or_none(push.after),
+        forced=False,
+        actor=clean(push.sender.login),
+    )
+
+
+def _deleted(raw: bytes) -> Pushed | None:
+    if decode(raw, _RefOnly).ref_type != "branch":
+        return None
+    event = decode(raw, _Delete)
+    return Pushed(
+        repository=_repository(event.repository),
+        branch=clean(event.ref),
+        before=None,
+        after=None,
+        forced=False,
+        actor=clean(event.sender.login),
+    )
+
+
+def _changed(raw: bytes) -> PullRequestChanged | None:
+    action = ACTIONS.get(decode(raw, _Action).action)
+    if action is None:
+        return None
+    event = decode(raw, _PullEvent)
+    now = _pull_request(event.pull_request)
+    return PullRequestChanged(
+        repository=_repository(event.repository),
+        action=action,
+        number=now.number,
+        head=now.head,
+        head_branch=now.head_branch,
+        head_repository_id=now.head_repository_id,
+        base_branch=now.base_branch,
+        author=now.author,
+        merged=now.state == "merged",
+        actor=clean(event.sender.login),
+    )
+
+
+def _commented(raw: bytes) -> Commented | None:
+    if decode(raw, _Action).action != "created":
+        return None
+    event = decode(raw, _CommentEvent)
+    if not event.is_pull:
+        return None
+    user = event.comment.user or event.sender
+    return Commented(
+        repository=_repository(event.repository),
+        number=event.issue.number,
+        comment_id=str(event.comment.id),
+        body=clean(event.comment.body),
+        actor=clean(user.login),
+        actor_is_bot=user.id < 0 or user.login.endswith("[bot]"),  # Gitea's own accounts have numbers below zero
+    )
+
+
+# The second names are those of X-Gitea-Event-Type, which some versions and proxies put into X-Gitea-Event.
+_READERS = {
+    "push": _pushed,
+    "delete": _deleted,
+    "pull_request": _changed,
+    "pull_request_sync": _changed,
+    "issue_comment": _commented,
+    "pull_request_comment": _commented,
+}

@@ -1,0 +1,526 @@
+"""GitHub and GitHub Enterprise Server: their webhooks, and their REST API."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from bot.core.deployments import Phase
+from bot.core.errors import UserError
+from bot.core.events import Commented, Event, PullRequestChanged, Pushed, Repository
+from bot.core.ports import CommitStatus, Hook, PullRequest, ShownStatus, Tree, TreeEntry
+from bot.core.roles import Role
+from bot.forges import (
+    Commit,
+    FullName,
+    Id,
+    Number,
+    branch_path,
+    clean,
+    commit_or_none,
+    decode,
+    fitting,
+    full_name_path,
+    is_prefix,
+    kept_path,
+    key,
+    one_line,
+    payload,
+    sha_path,
+    status_context,
+    unpacked,
+)
+from bot.forges.signatures import signed
+from bot.http import Client
+from bot.registry import forge
+
+T = TypeVar("T")
+
+API = "https://api.github.com"
+EVENTS = ("push", "pull_request", "issue_comment")
+PAGE = 100
+GHOST = "ghost"  # whom GitHub names where an account was deleted
+
+ACTIONS = {"opened": "opened", "synchronize": "synchronized", "reopened": "reopened", "closed": "closed"}
+STATES = {
+    Phase.QUEUED: "pending",
+    Phase.WAITING: "pending",
+    Phase.APPLYING: "pending",
+    Phase.RECONCILING: "pending",
+    Phase.SUCCEEDED: "success",
+    Phase.FAILED: "failure",
+    Phase.TIMED_OUT: "failure",
+    Phase.SUPERSEDED: "error",  # there is nothing neutral, and green would be untrue
+    Phase.REJECTED: "error",
+    Phase.CANCELLED: "error",
+}
+ROLES = {
+    "admin": Role.ADMIN,
+    "maintain": Role.APPROVER,
+    "write": Role.DEPLOYER,
+    "triage": Role.VIEWER,
+    "read": Role.VIEWER,
+    "none": Role.NONE,
+}
+CEILINGS = {"admin": Role.ADMIN, "write": Role.APPROVER, "read": Role.VIEWER}  # by the older word beside the role
+
+
+class _User(msgspec.Struct):
+    login: str
+    type: str = "User"
+
+
+class _Pusher(msgspec.Struct):
+    name: str
+
+
+class _Repo(msgspec.Struct):
+    id: Id
+    full_name: FullName
+    default_branch: str
+    clone_url: str
+    html_url: str
+    private: bool = False
+
+
+class _Action(msgspec.Struct):
+    action: str = ""
+
+
+class _Push(msgspec.Struct):
+    ref: str
+    before: Commit
+    after: Commit
+    repository: _Repo
+    pusher: _Pusher
+    forced: bool = False
+    sender: _User | None = None
+
+
+class _Identified(msgspec.Struct):
+    id: Id
+
+
+class _End(msgspec.Struct):
+    ref: str
+    sha: Commit
+    repo: _Identified | None = None
+
+
+class _Pull(msgspec.Struct):
+    number: Number
+    state: str
+    head: _End
+    base: _End
+    user: _User | None = None
+    title: str = ""
+    merged: bool = False
+    merged_at: str | None = None
+
+
+class _PullEvent(msgspec.Struct):
+    pull_request: _Pull
+    repository: _Repo
+    sender: _User
+
+
+class _Marker(msgspec.Struct):
+    pass
+
+
+class _Issue(msgspec.Struct):
+    number: Number
+    pull_request: _Marker | None = None
+
+
+class _Comment(msgspec.Struct):
+    id: Id
+    body: str | None = None
+    user: _User | None = None
+
+
+class _CommentEvent(msgspec.Struct):
+    issue: _Issue
+    comment: _Comment
+    repository: _Repo
+
+
+class _Permission(msgspec.Struct):
+    permission: str = "none"
+    role_name: str | None = None
+
+
+class _Sha(msgspec.Struct):
+    sha: Commit
+
+
+class _Ref(msgspec.Struct):
+    object: _Sha
+
+
+class _GitCommit(msgspec.Struct):
+    tree: _Sha
+
+
+class _Comparison(msgspec.Struct):
+    status: str
+
+
+class _Entry(msgspec.Struct):
+    path: str
+    type: str
+    sha: str
+
+
+class _Tree(msgspec.Struct):
+    sha: str
+    tree: list[_Entry]
+    truncated: bool = False
+
+
+class _Blob(msgspec.Struct):
+    content: str
+    encoding: str
+
+
+class _Status(msgspec.Struct):
+    context: str
+    state: str
+    description: str | None = None
+
+
+class _HookConfig(msgspec.Struct):
+    url: str = ""
+
+
+class _Hook(msgspec.Struct):
+    id: Id
+    active: bool
+    events: list[str]
+    config: _HookConfig
+
+
+@forge("github")
+class GitHub:
+    """The port `Forge` for one GitHub server, as the account that the token belongs to.
+
+    `url` is the API's base: none for github.com, `https://HOST/api/v3` for an Enterprise Server. A `client` given
+    instead is used as it is. Without a token only the intake half and public things work.
+    """
+
+    name = "github"
+    comment_limit = 65_536
+    description_limit = 140
+
+    def __init__(self, url: str | None = None, token: str | None = None, *, client: Client | None = None) -> None:
+        self._http = client or connect(url, token)
+        self._login: str | None = None
+
+    def __repr__(self) -> str:
+        return f"GitHub({self._http.base_url!r})"
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._http.close()
+
+    # The intake half.
+
+    def verify(self, headers: Mapping[str, str], body: bytes, secrets: Sequence[bytes]) -> bool:
+        """Whether X-Hub-Signature-256 signs `body`; the SHA-1 header beside it counts for nothing."""
+        return signed(body, headers.get("x-hub-signature-256"), secrets)
+
+    def delivery_key(self, headers: Mapping[str, str]) -> str | None:
+        """X-GitHub-Delivery, which is the same when GitHub delivers again."""
+        return key(headers.get("x-github-delivery"))
+
+    def event_name(self, headers: Mapping[str, str]) -> str | None:
+        """X-GitHub-Event."""
+        return key(headers.get("x-github-event"))
+
+    def parse(self, event_name: str, headers: Mapping[str, str], body: bytes) -> Event | None:
+        """The event of a verified delivery, None when it is not for us; Undecodable when it cannot be read."""
+        reader = _READERS.get(event_name)
+        return None if reader is None else reader(payload(headers, body))
+
+    # The asking half.
+
+    async def own_login(self) -> str:
+        """The login of the token's account; asked once."""
+        if self._login is None:
+            self._login = (await self._http.request("GET", "/user")).checked().read(_User).login
+        return self._login
+
+    async def repository(self, repository: str) -> Repository | None:
+        """The repository as it is now, under its present name; None when there is none or we may not see it."""
+        found = await self._found(_repo(repository), _Repo)
+        return None if found is None else _repository(found)
+
+    async def role(self, repository: str, login: str) -> Role:
+        """What `login` may do, by the role GitHub names; custom roles count as the older word beside them."""
+        if branch_path(login) is None or "/" in login:
+            return Role.NONE
+        path = f"{_repo(repository)}/collaborators/{branch_path(login)}/permission"
+        found = await self._found(path, _Permission)
+        return Role.NONE if found is None else _role(found)
+
+    async def pull_request(self, repository: str, number: int) -> PullRequest | None:
+        """The pull request as it is now."""
+        found = await self._found(f"{_repo(repository)}/pulls/{number:d}", _Pull)
+        return None if found is None else _pull_request(found)
+
+    async def open_pull_requests(self, repository: str) -> list[PullRequest]:
+        """All open pull requests."""
+        listed = self._listed(f"{_repo(repository)}/pulls", _Pull, state="open")
+        return [_pull_request(pull) async for pull in listed]
+
+    async def branch_head(self, repository: str, branch: str) -> str | None:
+        """The commit that a branch points to; None when there is no such branch."""
+        path = branch_path(branch)
+        if path is None:
+            return None
+        found = await self._found(f"{_repo(repository)}/git/ref/heads/{path}", _Ref, missing=(404, 409))
+        return None if found is None else found.object.sha
+
+    async def commit(self, repository: str, prefix: str) -> str | None:
+        """The full id of the one commit that begins with `prefix`; None when there is none, or more than one.
+
+        GitHub finds commits of forks here, too: that a commit is found does not say that a branch holds it.
+        """
+        if not is_prefix(prefix):
+            return None
+        path = f"{_repo(repository)}/commits/{prefix}"
+        found = await self._found(path, _Sha, missing=(404, 409, 422), per_page=1)
+        return found.sha if found is not None and found.sha.startswith(prefix) else None
+
+    async def is_ancestor(self, repository: str, ancestor: str, descendant: str) -> bool:
+        """Whether `descendant` contains `ancestor` (or is it); False where one is missing or nothing is in common."""
+        if ancestor == descendant:
+            return True
+        path = f"{_repo(repository)}/compare/{sha_path(ancestor)}...{sha_path(descendant)}"
+        found = await self._found(path, _Comparison, per_page=1)
+        return found is not None and found.status in ("ahead", "identical")
+
+    async def tree(self, repository: str, commit: str) -> Tree:
+        """Every file and folder at a commit; `truncated` when GitHub left some out (over 100,000 entries or 7 MB)."""
+        repo = _repo(repository)
+        root = (await self._http.request("GET", f"{repo}/git/commits/{sha_path(commit)}")).checked().read(_GitCommit)
+        path = f"{repo}/git/trees/{root.tree.sha}"
+        listed = (await self._http.request("GET", path, params={"recursive": 1})).checked().read(_Tree)
+        entries = {entry.path: TreeEntry(entry.type, entry.sha) for entry in listed.tree}
+        return Tree(entries={"": TreeEntry("tree", root.tree.sha), **entries}, truncated=listed.truncated)
+
+    async def blob(self, repository: str, oid: str) -> bytes:
+        """A file's bytes."""
+        answer = await self._http.request("GET", f"{_repo(repository)}/git/blobs/{sha_path(oid)}")
+        found = answer.checked().read(_Blob)
+        content = unpacked(found.content) if found.encoding == "base64" else None
+        if content is None:
+            raise UserError("forge_refused", f"{self._http.host} did not give the file {oid} as base64")
+        return content
+
+    async def statuses(self, repository: str, commit: str, context: str) -> list[ShownStatus]:
+        """The statuses of one context on a commit, newest first."""
+        wanted = status_context(context)
+        listed = self._listed(f"{_repo(repository)}/commits/{sha_path(commit)}/statuses", _Status)
+        return [
+            ShownStatus(context=status.context, state=status.state, text=status.description or "")
+            async for status in listed
+            if status.context == wanted
+        ]
+
+    # The telling half.
+
+    async def set_status(self, repository: str, commit: str, status: CommitStatus) -> None:
+        """Put a status on a commit; adds one each time, so look at `statuses` before repeating it."""
+        shown = self.shown(status)
+        body = {"state": shown.state, "context": shown.context, "description": shown.text}
+        if status.url:
+            body["target_url"] = status.url
+        (await self._http.request("POST", f"{_repo(repository)}/statuses/{sha_path(commit)}", body=body)).checked()
+
+    def shown(self, status: CommitStatus) -> ShownStatus:
+        """What `set_status` makes of a status: one of GitHub's four states, and texts cut to its limits."""
+        text = one_line(status.text, self.description_limit)
+        return ShownStatus(context=status_context(status.context), state=STATES[Phase(status.phase)], text=text)
+
+    async def find_comment(self, repository: str, number: int, marker: str) -> str | None:
+        """The id of our own oldest comment that holds `marker`; other people's comments are never it."""
+        own = (await self.own_login()).lower()
+        async for comment in self._listed(f"{_repo(repository)}/issues/{number:d}/comments", _Comment):
+            if comment.user is not None and comment.user.login.lower() == own and marker in (comment.body or ""):
+                return str(comment.id)
+        return None
+
+    async def create_comment(self, repository: str, number: int, body: str) -> str:
+        """A new comment's id; ValueError when `body` is over `comment_limit` characters. Find before repeating."""
+        path = f"{_repo(repository)}/issues/{number:d}/comments"
+        answer = await self._http.request("POST", path, body={"body": fitting(body, self.comment_limit)})
+        return str(answer.checked().read(_Identified).id)
+
+    async def edit_comment(self, repository: str, comment_id: str, body: str) -> bool:
+        """Whether the comment was there to be changed; ValueError as in `create_comment`."""
+        path = f"{_repo(repository)}/issues/comments/{int(comment_id)}"
+        change = {"body": fitting(body, self.comment_limit)}
+        answer = await self._http.request("PATCH", path, body=change, repeatable=True)
+        if answer.status in (404, 410):
+            return False
+        answer.checked()
+        return True
+
+    async def set_branch(self, repository: str, branch: str, commit: str) -> None:
+        """Make or move one of Sluice's own branches; ValueError for any that is not below `sluice/keep/`."""
+        path, refs = kept_path(branch), f"{_repo(repository)}/git/refs"
+        head = await self.branch_head(repository, branch)
+        if head == sha_path(commit):
+            return
+        if head is None:
+            made = await self._http.request("POST", refs, body={"ref": f"refs/heads/{branch}", "sha": commit})
+            if made.status != 422 or await self.branch_head(repository, branch) is None:
+                made.checked()
+                return
+        change = {"sha": commit, "force": True}
+        (await self._http.request("PATCH", f"{refs}/heads/{path}", body=change, repeatable=True)).checked()
+
+    async def delete_branch(self, repository: str, branch: str) -> None:
+        """Remove one of Sluice's own branches; that it is gone already is fine."""
+        answer = await self._http.request("DELETE", f"{_repo(repository)}/git/refs/heads/{kept_path(branch)}")
+        if answer.status in (404, 422) and await self.branch_head(repository, branch) is None:
+            return
+        answer.checked()
+
+    async def register_hook(self, repository: str, url: str, secret: str) -> Hook:
+        """The repository's one webhook to `url`, made or brought up to date; `secret` is written each time."""
+        path = f"{_repo(repository)}/hooks"
+        config = {"url": url, "content_type": "json", "secret": secret, "insecure_ssl": "0"}
+        wish: dict[str, Any] = {"active": True, "events": list(EVENTS), "config": config}
+        found = await self._hook(path, url)
+        if found is None:
+            answer = await self._http.request("POST", path, body={"name": "web", **wish})
+            if answer.status != 422 or (found := await self._hook(path, url)) is None:
+                return _hook(answer.checked().read(_Hook))
+        answer = await self._http.request("PATCH", f"{path}/{found.id}", body=wish, repeatable=True)
+        return _hook(answer.checked().read(_Hook))
+
+    async def _hook(self, path: str, url: str) -> _Hook | None:
+        async for hook in self._listed(path, _Hook):
+            if hook.config.url == url:
+                return hook
+        return None
+
+    async def _found(
+        self, path: str, type: type[T], *, missing: Sequence[int] = (404,), **params: str | int
+    ) -> T | None:
+        """What GET answers; None for the statuses that mean there is no such thing."""
+        answer = await self._http.request("GET", path, params=params or None)
+        return None if answer.status in missing else answer.checked().read(type)
+
+    async def _listed(self, path: str, type: type[T], **params: str | int) -> AsyncIterator[T]:
+        """The items of a list, over all its pages."""
+        async for answer in self._http.pages(path, params={"per_page": PAGE, **params}):
+            for item in answer.checked().read(list[type]):  # type: ignore[valid-type]
+                yield item
+
+
+def connect(url: str | None, token: str | None) -> Client:
+    """A client for GitHub's API; `https://github.com` is understood to mean its API."""
+    base = API if url is None or url.rstrip("/") == "https://github.com" else url
+    headers = {"accept": "application/vnd.github+json", "x-github-api-version": "2022-11-28"}
+    return Client(base, authorization=f"Bearer {token}" if token else None, headers=headers)
+
+
+def _repo(repository: str) -> str:
+    return f"/repos/{full_name_path(repository)}"
+
+
+def _role(found: _Permission) -> Role:
+    """The role, never above what the older word allows; an unknown role (custom ones) counts as the older word."""
+    named = ROLES.get(found.role_name or found.permission, ROLES.get(found.permission, Role.NONE))
+    return min(named, CEILINGS.get(found.permission, ROLES.get(found.permission, Role.NONE)))
+
+
+def _repository(found: _Repo) -> Repository:
+    return Repository(
+        forge=GitHub.name,
+        id=str(found.id),
+        full_name=found.full_name,
+        default_branch=clean(found.default_branch),
+        clone_url=clean(found.clone_url),
+        html_url=clean(found.html_url),
+        private=found.private,
+    )
+
+
+def _pull_request(found: _Pull) -> PullRequest:
+    merged = found.merged or found.merged_at is not None
+    return PullRequest(
+        number=found.number,
+        state="merged" if merged else found.state,
+        head=found.head.sha,
+        head_branch=clean(found.head.ref),
+        head_repository_id=str(found.head.repo.id) if found.head.repo else None,
+        base_branch=clean(found.base.ref),
+        author=clean(found.user.login) if found.user else GHOST,
+        title=clean(found.title),
+    )
+
+
+def _hook(found: _Hook) -> Hook:
+    return Hook(id=str(found.id), url=found.config.url, events=tuple(found.events), active=found.active)
+
+
+def _pushed(raw: bytes) -> Pushed | None:
+    if not decode(raw, _RefOnly).ref.startswith("refs/heads/"):
+        return None
+    push = decode(raw, _Push)
+    return Pushed(
+        repository=_repository(push.repository),
+        branch=clean(push.ref.removeprefix("refs/heads/")),
+        before=commit_or_none(push.before),
+        after=commit_or_none(push.after),
+        forced=push.forced,
+        actor=clean(push.sender.login if push.sender else push.pusher.name),
+    )
+
+
+class _RefOnly(msgspec.Struct):
+    ref: str
+
+
+def _changed(raw: bytes) -> PullRequestChanged | None:
+    action = ACTIONS.get(decode(raw, _Action).action)
+    if action is None:
+        return None
+    event = decode(raw, _PullEvent)
+    now = _pull_request(event.pull_request)
+    return PullRequestChanged(
+        repository=_repository(event.repository),
+        action=action,
+        number=now.number,
+        head=now.head,
+        head_branch=now.head_branch,
+        head_repository_id=now.head_repository_id,
+        base_branch=now.base_branch,
+        author=now.author,
+        merged=now.state == "merged",
+        actor=clean(event.sender.login),
+    )
+
+
+def _commented(raw: bytes) -> Commented | None:
+    if decode(raw, _Action).action != "created":
+        return None
+    event = decode(raw, _CommentEvent)
+    if event.issue.pull_request is None:
+        return None
+    user = event.comment.user
+    return Commented(
+        repository=_repository(event.repository),
+        number=event.issue.number,
+        comment_id=str(event.comment.id),
+        body=clean(event.comment.body or ""),
+        actor=clean(user.login) if user else GHOST,
+        actor_is_bot=user is not None and (user.type == "Bot" or user.login.endswith("[bot]")),
+    )
+
+
+_READERS = {"push": _pushed, "pull_request": _changed, "issue_comment": _commented}

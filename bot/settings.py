@@ -1,0 +1,347 @@
+"""The operator's settings, read from the environment once, before anything starts."""
+
+import base64
+import binascii
+import difflib
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from uuid import UUID
+
+import msgspec
+
+from bot.core.errors import ConfigError
+
+PREFIX = "SLUICE_"
+FORGES = ("github", "gitea")
+SHORTEST_WEBHOOK_SECRET = 16
+SHORTEST_SECRET_KEY = 32
+
+T = TypeVar("T")
+
+
+class Described(msgspec.Struct, frozen=True):
+    """One setting as `--help` and the documentation show it."""
+
+    name: str
+    meaning: str
+    default: str
+
+
+class ForgeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to talk with one forge, and how its webhooks are signed."""
+
+    url: str
+    webhook_secrets: tuple[bytes, ...] = ()
+    token: str | None = None
+    git_username: str = "git"
+    git_token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"ForgeSettings(url={self.url!r})"
+
+    def __rich_repr__(self) -> Any:
+        yield "url", self.url
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the operator decides. Secrets are in no repr."""
+
+    database_url: str = "sqlite+aiosqlite:///sluice.db"
+    redis_url: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8080
+    public_url: str | None = None
+    secret_keys: tuple[bytes, ...] = ()
+    kubeconfig: Path | None = None
+    policy_file: Path | None = None
+    forges: dict[str, ForgeSettings] = {}
+
+    def __repr__(self) -> str:
+        return f"Settings(host={self.host!r}, port={self.port}, forges={sorted(self.forges)})"
+
+    def __rich_repr__(self) -> Any:
+        yield "host", self.host
+        yield "port", self.port
+        yield "forges", sorted(self.forges)
+
+    def hook_secrets(self, hook_id: UUID) -> tuple[bytes, ...]:
+        """The secrets of a webhook that Sluice registered, newest first; register with the first, accept them all."""
+        return tuple(
+            hmac.new(key, b"hook:" + str(hook_id).encode(), hashlib.sha256).hexdigest().encode()
+            for key in self.secret_keys
+        )
+
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that must never be shown, for the log's redaction."""
+        found: list[str | None] = [urlsplit(url).password for url in (self.database_url, self.redis_url or "")]
+        for forge in self.forges.values():
+            found += [forge.token, forge.git_token, *(_text(secret) for secret in forge.webhook_secrets)]
+        for key in self.secret_keys:
+            found += [key.hex(), base64.b64encode(key).decode(), _text(key)]
+        return tuple(secret for secret in found if secret)
+
+
+def _text(secret: bytes) -> str:
+    return secret.decode(errors="replace")
+
+
+GENERAL = (
+    Described("DATABASE_URL", "where everything is kept: sqlite:///FILE or postgresql://…", "sqlite:///sluice.db"),
+    Described("REDIS_URL", "the queue of several workers; without it the queue is in this process", ""),
+    Described("HOST", "the address to listen on; 0.0.0.0 is every one", "127.0.0.1"),
+    Described("PORT", "the port to listen on", "8080"),
+    Described("PUBLIC_URL", "where forges reach this server; needed to register webhooks", ""),
+    Described(
+        "SECRET_KEYS",
+        f"keys that webhook secrets derive from, newest first, at least {SHORTEST_SECRET_KEY} bytes each, "
+        "as base64, hex or plain text, separated by commas",
+        "",
+    ),
+    Described("KUBECONFIG", "how to reach the cluster; without it the service account of the pod", ""),
+    Described("POLICY_FILE", "the operator's limits for repositories (YAML)", ""),
+)
+PER_FORGE = (
+    Described(
+        "WEBHOOK_SECRET",
+        f"at least {SHORTEST_WEBHOOK_SECRET} bytes; several, separated by commas, are all accepted",
+        "",
+    ),
+    Described("TOKEN", "the bot's token for the API", ""),
+    Described("URL", "the address of the API", ""),
+    Described("GIT_USERNAME", "the user name that Flux fetches with", "git"),
+    Described("GIT_TOKEN", "a read-only token that Flux fetches with", ""),
+)
+DEFAULT_URLS = {"github": "https://api.github.com"}
+PLANNED = re.compile(r"GITLAB_\w+|(GITHUB|GITEA)_APP_(ID|PRIVATE_KEY)")
+# Kubernetes gives every pod the addresses of the namespace's Services; one called "sluice" gives SLUICE_PORT=tcp://….
+SERVICE_LINK = re.compile(r"SLUICE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://")
+
+
+def describe() -> list[Described]:
+    """Every setting with its meaning and default, in the order to read them."""
+    found = [Described(PREFIX + each.name, each.meaning, each.default) for each in GENERAL]
+    for forge in FORGES:
+        for each in PER_FORGE:
+            default = DEFAULT_URLS.get(forge, "") if each.name == "URL" else each.default
+            found.append(Described(f"{PREFIX}{forge.upper()}_{each.name}", f"{forge}: {each.meaning}", default))
+    return found
+
+
+def load(environ: Mapping[str, str], *, serving: bool = True) -> Settings:
+    """Read the settings, or raise ConfigError that names everything that is wrong with them.
+
+    `serving` is False for commands that answer no webhooks: these start without a webhook secret.
+    """
+    problems: list[str] = []
+    reader = _Reader(_values(environ, problems), problems)
+    forges = {forge: found for forge in FORGES if (found := _forge(reader, forge)) is not None}
+    settings = Settings(
+        database_url=reader.take("DATABASE_URL", _database_url, "sqlite+aiosqlite:///sluice.db"),
+        redis_url=reader.take("REDIS_URL", _redis_url, None),
+        host=reader.take("HOST", _host, "127.0.0.1"),
+        port=reader.take("PORT", _port, 8080),
+        public_url=reader.take("PUBLIC_URL", _web_url, None),
+        secret_keys=reader.take("SECRET_KEYS", _secret_keys, ()),
+        kubeconfig=reader.take("KUBECONFIG", _file, None),
+        policy_file=reader.take("POLICY_FILE", _file, None),
+        forges=forges,
+    )
+    problems += _shared_secrets(forges)
+    if serving and not problems and not settings.secret_keys and not any(f.webhook_secrets for f in forges.values()):
+        problems.append(
+            f"no webhook secret: set {PREFIX}GITHUB_WEBHOOK_SECRET or {PREFIX}GITEA_WEBHOOK_SECRET "
+            f"(or {PREFIX}SECRET_KEYS for webhooks that Sluice registers)"
+        )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return settings
+
+
+class _Reader:
+    """Takes settings one by one and collects what is wrong with them."""
+
+    def __init__(self, values: Mapping[str, str], problems: list[str]) -> None:
+        self.values = values
+        self.problems = problems
+
+    def take(self, name: str, parse: Callable[[str], T], default: T) -> T:
+        """The setting's value; the default if it is absent or broken."""
+        text = self.values.get(name)
+        if text is None:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            self.problems.append(f"{PREFIX}{name}: {error}")
+            return default
+
+
+def _values(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    """Our variables without prefix, with files read; an empty one counts as absent."""
+    known = {each.name.removeprefix(PREFIX) for each in describe()}
+    values: dict[str, str] = {}
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith(PREFIX) or _is_service_link(variable, text):
+            continue
+        name = variable.removeprefix(PREFIX)
+        from_file = name not in known and name.endswith("_FILE")
+        target = name.removesuffix("_FILE") if from_file else name
+        if target not in known:
+            problems.append(_unknown(variable, target, known))
+        elif from_file and environ.get(PREFIX + target):
+            problems.append(f"{variable}: {PREFIX}{target} is set as well; leave one of them out")
+        elif from_file and text:
+            content = _content(text)
+            if content is None:
+                problems.append(f"{variable}: the file that it names cannot be read as text")
+            elif content:
+                values[target] = content
+        elif text.strip():
+            values[target] = text.strip()
+    return values
+
+
+def _is_service_link(variable: str, text: str) -> bool:
+    if SERVICE_LINK.fullmatch(variable):
+        return True
+    return variable.endswith("_PORT") and SERVICE_LINK_VALUE.match(text) is not None
+
+
+def _unknown(variable: str, name: str, known: set[str]) -> str:
+    if PLANNED.fullmatch(name):
+        return f"{variable}: this is not built yet; remove it"
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"{variable}: unknown setting" + (f"; did you mean {PREFIX}{near[0]}?" if near else "")
+
+
+def _content(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _forge(reader: _Reader, forge: str) -> ForgeSettings | None:
+    """The settings of a forge; None if it has none."""
+    prefix = f"{forge.upper()}_"
+    if not any(name.startswith(prefix) for name in reader.values):
+        return None
+    url = reader.take(prefix + "URL", _web_url, DEFAULT_URLS.get(forge))
+    if url is None:
+        url = ""
+        if prefix + "URL" not in reader.values:
+            reader.problems.append(f"{PREFIX}{prefix}URL: set the address of the {forge} server")
+    return ForgeSettings(
+        url=url,
+        webhook_secrets=reader.take(prefix + "WEBHOOK_SECRET", _webhook_secrets, ()),
+        token=reader.take(prefix + "TOKEN", _token, None),
+        git_username=reader.take(prefix + "GIT_USERNAME", _token, "git"),
+        git_token=reader.take(prefix + "GIT_TOKEN", _token, None),
+    )
+
+
+def _shared_secrets(forges: Mapping[str, ForgeSettings]) -> list[str]:
+    """A forge must not be able to sign for another one."""
+    return [
+        f"{PREFIX}{a.upper()}_WEBHOOK_SECRET and {PREFIX}{b.upper()}_WEBHOOK_SECRET: the same secret; make one for each"
+        for a, b in combinations(forges, 2)
+        if set(forges[a].webhook_secrets) & set(forges[b].webhook_secrets)
+    ]
+
+
+def _webhook_secrets(text: str) -> tuple[bytes, ...]:
+    secrets = tuple(part.strip().encode() for part in text.split(","))
+    if any(len(secret) < SHORTEST_WEBHOOK_SECRET for secret in secrets):
+        raise ValueError(
+            f"each secret needs at least {SHORTEST_WEBHOOK_SECRET} bytes; make one with: openssl rand -hex 32"
+        )
+    return secrets
+
+
+def _secret_keys(text: str) -> tuple[bytes, ...]:
+    keys = tuple(_secret_key(part.strip()) for part in re.split(r"[,\n]", text))
+    if any(len(key) < SHORTEST_SECRET_KEY for key in keys):
+        raise ValueError(f"each key needs at least {SHORTEST_SECRET_KEY} bytes; make one with: openssl rand -hex 32")
+    if len(set(keys)) != len(keys):
+        raise ValueError("the same key is there twice")
+    return keys
+
+
+def _secret_key(text: str) -> bytes:
+    """Hex if it looks so, base64 if that makes a whole key, else the text itself."""
+    if re.fullmatch(r"([0-9a-fA-F]{2})+", text):
+        return bytes.fromhex(text)
+    try:
+        padded = text.rstrip("=").replace("-", "+").replace("_", "/")
+        key = base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
+    except binascii.Error:
+        key = b""
+    return key if len(key) >= SHORTEST_SECRET_KEY else text.encode()
+
+
+def _database_url(text: str) -> str:
+    scheme, found, rest = text.partition("://")
+    if not found:
+        raise ValueError("not a URL; use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME")
+    if scheme in ("sqlite", "sqlite+aiosqlite"):
+        path = rest.removeprefix("/")
+        if not rest.startswith("/") or not path or ":memory:" in path or "?" in path:
+            raise ValueError("name a file: sqlite:///FILE, or sqlite:////FOLDER/FILE for an absolute one")
+        return f"sqlite+aiosqlite:///{path}"
+    if scheme in ("postgres", "postgresql", "postgresql+asyncpg"):
+        return _postgres_url(rest)
+    raise ValueError(f"{scheme!r} is no database that Sluice knows; use sqlite:/// or postgresql://")
+
+
+def _postgres_url(rest: str) -> str:
+    """The driver calls libpq's `sslmode` `ssl`."""
+    parts = urlsplit("postgresql+asyncpg://" + rest)
+    if not parts.path.strip("/"):
+        raise ValueError("name the database: postgresql://USER:PASSWORD@HOST/NAME")
+    query = [("ssl" if name == "sslmode" else name, value) for name, value in parse_qsl(parts.query)]
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def _redis_url(text: str) -> str:
+    if not re.match(r"(redis|rediss|unix)://.", text):
+        raise ValueError("not a URL of Redis; use redis://HOST:6379/0")
+    return text
+
+
+def _web_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("not a web address; use https://HOST, without user, query and fragment")
+    return text.rstrip("/")
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z.:-]+", text):
+        raise ValueError("not an address or host name")
+    return text
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 <= int(text) <= 65535:
+        raise ValueError("not a port; use a number from 0 to 65535")
+    return int(text)
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError(f"there is no file {text}")
+    return path
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError("spaces and control characters cannot be part of it")
+    return text

@@ -1,0 +1,24 @@
+"""Runs migrations on the connection, and in the transaction, that the caller gives."""
+
+from typing import Any
+
+from alembic import context
+
+from models import Base
+from models.base import UtcDateTime
+
+
+def render_item(kind: str, item: Any, autogen_context: Any) -> str | bool:
+    """A step keeps working when our own types change, so it names SQLAlchemy's."""
+    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
+
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,
+    render_item=render_item,
+    compare_type=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,5 @@
+"""Databases for the tests of this folder."""
+
+from tests.postgres import database_url, postgres_url
+
+__all__ = ["database_url", "postgres_url"]

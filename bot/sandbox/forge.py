@@ -1,0 +1,366 @@
+"""A small GitHub in one process: its REST API and webhooks over real Git repositories, and the people who use it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+from bot.sandbox.forge_acts import Acts
+from bot.sandbox.forge_events import Events
+from bot.sandbox.forge_hooks import Deliveries, Delivery
+from bot.sandbox.forge_http import Fault, Rates, Router, Seen, Web
+from bot.sandbox.forge_routes_git import GitRoutes
+from bot.sandbox.forge_routes_talk import TalkRoutes
+from bot.sandbox.forge_shapes import Shapes
+from bot.sandbox.forge_state import ROLES, Comment, Effect, Issue, Pull, Refusal, Repository, State, Status, User
+from bot.sandbox.git import GitStore
+
+__all__ = ["Comment", "Delivery", "Effect", "Issue", "Pull", "Refusal", "SandboxForge", "Seen", "Status"]
+
+_SECONDARY = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
+
+
+class SandboxForge:
+    """`app` is the web side, for programs; the methods are what people do, from any thread.
+
+    What a person may not do raises `Refusal`, like the API's answer. Repositories are named `owner/name`.
+    """
+
+    def __init__(
+        self,
+        store: GitStore,
+        *,
+        url: str = "",
+        clock: Callable[[], float] = time.time,
+        delivery_timeout: float = 10.0,
+    ) -> None:
+        self.store = store
+        self._state = State(store, url=url, clock=clock)
+        self._shapes = Shapes(self._state)
+        self._deliveries = Deliveries(self._state, timeout=delivery_timeout)
+        self._acts = Acts(self._state, Events(self._shapes), self._deliveries)
+        self._rates = Rates(self._state)
+        router = Router()
+        self._git = GitRoutes(self._state, self._shapes, self._acts, self._rates)
+        self._git.add_to(router)
+        TalkRoutes(self._state, self._shapes, self._acts, self._deliveries).add_to(router)
+        self._git.add_commit_to(router)
+        self.app = Web(self._state, router, self._rates)
+        store.url = url
+        store.allowed = self._may_fetch
+
+    @property
+    def url(self) -> str:
+        """Where the forge is reached; learnt from the first request when not set before."""
+        return self._state.url
+
+    @url.setter
+    def url(self, url: str) -> None:
+        self._state.url = self.store.url = url.rstrip("/")
+
+    def close(self) -> None:
+        """Stop sending webhooks and close the repositories."""
+        self._deliveries.close()
+        self.store.close()
+
+    # People and repositories
+
+    def add_user(self, login: str, type: str = "User") -> str:
+        """A new account (`User`, `Bot` or `Organization`) and its token."""
+        with self._state.lock:
+            return self._state.add_user(login, type).token
+
+    def create_repository(
+        self, owner: str, name: str, files: Mapping[str, bytes], private: bool = False, default_branch: str = "main"
+    ) -> str:
+        """A repository with one commit, and its full name; the owner's account is made where it is missing."""
+        with self._state.lock:
+            user = self._state.users.get(owner.lower()) or self._state.add_user(owner, "User")
+            repository = self._new_repository(user, name, private, default_branch)
+            self.store.create(repository.full_name)
+            if files:
+                self.store.commit(repository.full_name, default_branch, files, "Initial commit", user.signature)
+            self._state.repositories[repository.full_name.lower()] = repository
+            return repository.full_name
+
+    def fork(self, repo: str, by: str) -> str:
+        """Fork a repository into somebody's account, and the fork's full name."""
+        with self._state.lock:
+            parent, user = self._found(repo, by)
+            self._state.require(parent, user, "read")
+            forked = self._new_repository(user, parent.name, parent.private, parent.default_branch, parent)
+            self.store.fork(parent.full_name, forked.full_name)
+            self._state.repositories[forked.full_name.lower()] = forked
+            self._state.record("repository.forked", parent, user, fork=forked.full_name)
+            return forked.full_name
+
+    def _new_repository(
+        self, owner: User, name: str, private: bool, default_branch: str, parent: Repository | None = None
+    ) -> Repository:
+        now = self._state.clock()
+        return Repository(self._state.next_id(), owner, name, private, default_branch, now, now, parent)
+
+    def set_permission(self, repo: str, login: str, role: str) -> None:
+        """Give somebody a role: admin, maintain, write, triage, read or none."""
+        if role not in ROLES:
+            raise ValueError(f"{role!r} is none of {', '.join(ROLES)}")
+        with self._state.lock:
+            repository, user = self._found(repo, login)
+            repository.roles[user.login.lower()] = role
+
+    def repository_id(self, repo: str) -> int:
+        """The number that stays the same when a repository is renamed."""
+        return self._state.repository(repo).id
+
+    # Branches
+
+    def push(
+        self,
+        repo: str,
+        branch: str,
+        changes: Mapping[str, bytes | None],
+        by: str,
+        message: str = "Change files",
+        force_parent: str | None = None,
+        modes: Mapping[str, int] | None = None,
+    ) -> str:
+        """Push one commit; a new branch starts at the default one, `force_parent` overwrites what came after it."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            return self._acts.commit(repository, branch, changes, user, message, force_parent, modes)
+
+    def create_branch(self, repo: str, branch: str, sha: str, by: str) -> None:
+        """Push an existing commit as a new branch."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            self._acts.create_branch(repository, branch, sha, user)
+
+    def move_branch(self, repo: str, branch: str, sha: str, by: str, force: bool = True) -> None:
+        """Push an existing commit to a branch, by default also backwards."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            self._acts.move_branch(repository, branch, sha, user, force=force)
+
+    def delete_branch(self, repo: str, branch: str, by: str) -> None:
+        """Delete a branch; pull requests from it are closed."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            self._acts.delete_branch(repository, branch, user)
+
+    def head(self, repo: str, branch: str = "main") -> str | None:
+        """The commit that a branch is at."""
+        return self.store.head(repo, branch)
+
+    # Pull requests, issues, comments
+
+    def open_pull_request(
+        self, repo: str, head: str, base: str, title: str, by: str, body: str | None = None, draft: bool = False
+    ) -> int:
+        """Open a pull request from `branch`, or `owner:branch` of a fork, and its number."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            return self._acts.open_pull(repository, head, base, title, body, user, draft=draft).number
+
+    def close_pull_request(self, repo: str, number: int, by: str) -> None:
+        """Close a pull request without merging it."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            self._acts.close_issue(repository, number, user)
+
+    close_issue = close_pull_request
+
+    def reopen_pull_request(self, repo: str, number: int, by: str) -> None:
+        """Open a closed pull request again."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            self._acts.reopen_pull(repository, number, user)
+
+    def merge_pull_request(self, repo: str, number: int, by: str) -> str:
+        """Merge a pull request and the merge commit."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            return self._acts.merge_pull(repository, number, user)
+
+    def open_issue(self, repo: str, title: str, by: str, body: str | None = None) -> int:
+        """Open a plain issue and its number."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            return self._acts.open_issue(repository, title, body, user).number
+
+    def comment(self, repo: str, number: int, body: str, by: str) -> int:
+        """Comment on a pull request or issue, and the comment's id."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            return self._acts.comment(repository, number, body, user).id
+
+    def comment_on_commit(self, repo: str, sha: str, body: str, by: str) -> int:
+        """Comment on a commit, and the comment's id."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            return self._acts.comment_on_commit(repository, sha, body, user).id
+
+    def edit_comment(self, repo: str, comment_id: int, body: str, by: str) -> None:
+        """Change a comment's text."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            self._acts.edit_comment(repository, comment_id, body, user)
+
+    def delete_comment(self, repo: str, comment_id: int, by: str) -> None:
+        """Delete a comment."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            self._acts.delete_comment(repository, comment_id, user)
+
+    def review(self, repo: str, number: int, by: str, event: str = "APPROVE", body: str = "") -> int:
+        """Review a pull request (APPROVE, REQUEST_CHANGES, COMMENT), and the review's id."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            return self._acts.review(repository, number, event, body, user).id
+
+    def _found(self, repo: str, login: str) -> tuple[Repository, User]:
+        return self._state.repository(repo), self._state.user(login)
+
+    # Looking
+
+    @property
+    def effects(self) -> list[Effect]:
+        """Every successful write so far."""
+        with self._state.lock:
+            return list(self._state.effects)
+
+    @property
+    def requests(self) -> list[Seen]:
+        """Every API request so far."""
+        with self._state.lock:
+            return list(self.app.seen)
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Every webhook delivery so far, also those that were not sent yet."""
+        return list(self._deliveries.log)
+
+    def statuses(self, repo: str, sha: str, context: str | None = None) -> list[Status]:
+        """A commit's statuses, oldest first."""
+        with self._state.lock:
+            found = self._state.repository(repo).statuses.get(sha, [])
+            return [status for status in found if context in (None, status.context)]
+
+    def comments(self, repo: str, number: int) -> list[Comment]:
+        """The comments of a pull request or issue, oldest first."""
+        with self._state.lock:
+            repository = self._state.repository(repo)
+            issue = self._state.issue(repository, number)
+            return [comment for comment in repository.comments.values() if comment.issue is issue]
+
+    def pull_request(self, repo: str, number: int) -> tuple[Issue, Pull]:
+        """A pull request's two halves."""
+        with self._state.lock:
+            return self._state.pull(self._state.repository(repo), number)
+
+    # Webhooks
+
+    def settle(self, timeout: float = 30.0) -> None:
+        """Wait until all webhooks that are not held back have been answered; blocks, so never on an event loop."""
+        self._deliveries.settle(timeout)
+
+    async def settled(self) -> None:
+        """Like `settle`, for event loops."""
+        await asyncio.to_thread(self._deliveries.settle)
+
+    def redeliver(self, delivery_id: int) -> int:
+        """Send a delivery again under the same GUID, and the new delivery's id."""
+        with self._state.lock:
+            return self._deliveries.redeliver(delivery_id).id
+
+    def hold_deliveries(self) -> None:
+        """Keep webhooks back until `release`."""
+        self._deliveries.hold()
+
+    def release(self, order: str = "kept", seed: int = 0) -> None:
+        """Send the webhooks kept back, in the order `kept`, `reversed` or `shuffled`."""
+        self._deliveries.release(order, seed)
+
+    def duplicate_deliveries(self, times: int = 1) -> None:
+        """Send the next webhooks twice."""
+        self._deliveries.duplicate_next(times)
+
+    def lose_deliveries(self, times: int = 1) -> None:
+        """Let the next webhooks fail on their way."""
+        self._deliveries.lose_next(times)
+
+    # Faults of the API
+
+    def fail_next(
+        self,
+        method: str,
+        path_pattern: str,
+        status: int,
+        headers: Mapping[str, str] | None = None,
+        times: int | None = 1,
+        message: str = "Server Error",
+    ) -> None:
+        """Answer matching requests with an error and no effect; a pattern is like `*/statuses/*`, None is for ever."""
+        self._fault(Fault(method, path_pattern, times, status, message, dict(headers or {})))
+
+    def drop_next(self, method: str, path_pattern: str, times: int | None = 1) -> None:
+        """Carry matching requests out and cut the connection instead of answering."""
+        self._fault(Fault(method, path_pattern, times, cut=True))
+
+    def delay_next(self, method: str, path_pattern: str, seconds: float, times: int | None = 1) -> None:
+        """Answer matching requests late."""
+        self._fault(Fault(method, path_pattern, times, latency=seconds))
+
+    def limit_next(
+        self, retry_after: int = 1, status: int = 403, method: str = "*", path_pattern: str = "*", times: int | None = 1
+    ) -> None:
+        """Answer matching requests with the secondary rate limit."""
+        self.fail_next(method, path_pattern, status, {"Retry-After": str(retry_after)}, times, _SECONDARY)
+
+    def _fault(self, fault: Fault) -> None:
+        with self._state.lock:
+            self.app.faults.append(fault)
+
+    def clear_faults(self) -> None:
+        """Let everything work again."""
+        with self._state.lock:
+            self.app.faults.clear()
+            self.app.latency = 0.0
+
+    @property
+    def latency(self) -> float:
+        """Seconds that every request waits before it is looked at."""
+        return self.app.latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        self.app.latency = seconds
+
+    @property
+    def rate_limit(self) -> int:
+        """Requests that each account has per hour."""
+        return self._rates.limit
+
+    @rate_limit.setter
+    def rate_limit(self, limit: int) -> None:
+        self._rates.limit = limit
+
+    @property
+    def tree_limit(self) -> int:
+        """Entries after which a tree's listing is truncated."""
+        return self._git.tree_limit
+
+    @tree_limit.setter
+    def tree_limit(self, limit: int) -> None:
+        self._git.tree_limit = limit
+
+    def _may_fetch(self, full_name: str, credentials: tuple[str, str] | None) -> bool:
+        """Git over HTTP: any user name with a token as password; none is fine for what is public."""
+        with self._state.lock:
+            user = self._state.tokens.get(credentials[1]) if credentials else None
+            if credentials and user is None:
+                return False
+            repository = self._state.repositories.get(full_name.lower())
+            if repository is None:
+                return user is not None
+            return self._state.may(repository, user, "read")

@@ -25,7 +25,7 @@ _PREFIX = re.compile(r"[0-9a-f]{4,64}\Z")
 FullName = Annotated[str, msgspec.Meta(pattern=rf"^{_NAME}/{_NAME}\Z")]
 Commit = Annotated[str, msgspec.Meta(pattern=r"^(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")]
 Number = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
-Id = Annotated[int, msgspec.Meta(lt=2**63)]
+Id = Annotated[int, msgspec.Meta(le=2**63 - 1)]
 
 
 class Undecodable(BotError):

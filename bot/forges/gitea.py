@@ -1,5 +1,6 @@
 """Gitea, and Forgejo, which speaks the same API: their webhooks, and their REST API."""
 
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -71,11 +72,11 @@ class _User(msgspec.Struct):
 
 
 class _Repo(msgspec.Struct):
+    """Its addresses are not read: Gitea makes them from the Host header of whoever caused the event."""
+
     id: Id
     full_name: FullName
     default_branch: str
-    clone_url: str
-    html_url: str
     private: bool = False
 
 
@@ -154,15 +155,6 @@ class _Sha(msgspec.Struct):
     sha: Commit
 
 
-class _CommitInfo(msgspec.Struct):
-    tree: _Sha
-
-
-class _GitCommit(msgspec.Struct):
-    sha: Commit
-    commit: _CommitInfo
-
-
 class _BranchCommit(msgspec.Struct):
     id: Commit
 
@@ -173,8 +165,9 @@ class _Branch(msgspec.Struct):
 
 class _Entry(msgspec.Struct):
     path: str
+    mode: str
     type: str
-    sha: str
+    sha: Commit
 
 
 class _Tree(msgspec.Struct):
@@ -209,8 +202,8 @@ class _Hook(msgspec.Struct):
 class Gitea:
     """The port `Forge` for one Gitea or Forgejo server, as the account that the token belongs to.
 
-    `url` is the server's address as people open it; without one, and without a `client`, ConfigError. Asking for
-    people's roles needs a token of a repository admin.
+    `url` is the server's address as people open it and Flux clones from it; without one, and without a `client`,
+    ConfigError. Asking for people's roles needs a token of a repository admin.
     """
 
     name = "gitea"
@@ -219,6 +212,7 @@ class Gitea:
 
     def __init__(self, url: str | None = None, token: str | None = None, *, client: Client | None = None) -> None:
         self._http = client or connect(url, token)
+        self._server = self._http.base_url.removesuffix("/api/v1")
         self._login: str | None = None
 
     def __repr__(self) -> str:
@@ -250,7 +244,7 @@ class Gitea:
         where it pointed: `before` is None, too.
         """
         reader = _READERS.get(event_name)
-        return None if reader is None else reader(payload(headers, body))
+        return None if reader is None else reader(payload(headers, body), self._server)
 
     # The asking half.
 
@@ -263,7 +257,7 @@ class Gitea:
     async def repository(self, repository: str) -> Repository | None:
         """The repository as it is now, under its present name; None when there is none or we may not see it."""
         found = await self._found(_repo(repository), _Repo)
-        return None if found is None else _repository(found)
+        return None if found is None else _repository(found, self._server)
 
     async def role(self, repository: str, login: str) -> Role:
         """What `login` may do. Gitea knows read, write and admin: nobody is an approver without being an admin."""
@@ -321,18 +315,17 @@ class Gitea:
 
     async def tree(self, repository: str, commit: str) -> Tree:
         """Every file and folder at a commit, asked for in pages."""
-        repo = _repo(repository)
-        found = await self._http.request("GET", f"{repo}/git/commits/{sha_path(commit)}", params=BRIEF)
-        root = found.checked().read(_GitCommit).commit.tree.sha
-        entries = {"": TreeEntry("tree", root)}
+        path = f"{_repo(repository)}/git/trees/{sha_path(commit)}"
+        entries: list[_Entry] = []
         for page in range(1, MOST_PAGES + 1):
             params: dict[str, str | int] = {"recursive": "true", "page": page}
-            answer = await self._http.request("GET", f"{repo}/git/trees/{root}", params=params)
-            listed = answer.checked().read(_Tree)
-            entries |= {entry.path: TreeEntry(entry.type, entry.sha) for entry in listed.tree or ()}
+            listed = (await self._http.request("GET", path, params=params)).checked().read(_Tree)
+            entries += listed.tree or ()
             if not listed.truncated:
-                return Tree(entries=entries)
-        return Tree(entries=entries, truncated=True)
+                break
+        found = {entry.path: TreeEntry(entry.type, entry.sha) for entry in entries}
+        root = _root_oid([entry for entry in entries if "/" not in entry.path], len(commit))
+        return Tree(entries={"": TreeEntry("tree", root), **found}, truncated=listed.truncated)
 
     async def blob(self, repository: str, oid: str) -> bytes:
         """A file's bytes; UserError when it is over the server's limit (10 MiB unless its admin says otherwise)."""
@@ -482,14 +475,23 @@ def _repo(repository: str) -> str:
     return f"/repos/{full_name_path(repository)}"
 
 
-def _repository(found: _Repo) -> Repository:
+def _root_oid(entries: Sequence[_Entry], length: int) -> str:
+    """The id of the folder that holds `entries`, computed as Git does: Gitea names the commit in its place."""
+    ordered = sorted(entries, key=lambda entry: entry.path.encode() + (b"/" if entry.type == "tree" else b""))
+    rows = [f"{entry.mode.lstrip('0')} {entry.path}\0".encode() + bytes.fromhex(entry.sha) for entry in ordered]
+    content = b"".join(rows)
+    hashed = hashlib.sha256 if length == 64 else hashlib.sha1
+    return hashed(b"tree %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _repository(found: _Repo, server: str) -> Repository:
     return Repository(
         forge=Gitea.name,
         id=str(found.id),
         full_name=found.full_name,
         default_branch=clean(found.default_branch),
-        clone_url=clean(found.clone_url),
-        html_url=clean(found.html_url),
+        clone_url=f"{server}/{found.full_name}.git",
+        html_url=f"{server}/{found.full_name}",
         private=found.private,
     )
 
@@ -507,12 +509,12 @@ def _pull_request(found: _Pull) -> PullRequest:
     )
 
 
-def _pushed(raw: bytes) -> Pushed | None:
+def _pushed(raw: bytes, server: str) -> Pushed | None:
     if not decode(raw, _RefOnly).ref.startswith("refs/heads/"):
         return None
     push = decode(raw, _Push)
     return Pushed(
-        repository=_repository(push.repository),
+        repository=_repository(push.repository, server),
         branch=clean(push.ref.removeprefix("refs/heads/")),
         before=commit_or_none(push.before),
         after=commit_or_none(push.after),
@@ -521,12 +523,12 @@ def _pushed(raw: bytes) -> Pushed | None:
     )
 
 
-def _deleted(raw: bytes) -> Pushed | None:
+def _deleted(raw: bytes, server: str) -> Pushed | None:
     if decode(raw, _RefOnly).ref_type != "branch":
         return None
     event = decode(raw, _Delete)
     return Pushed(
-        repository=_repository(event.repository),
+        repository=_repository(event.repository, server),
         branch=clean(event.ref),
         before=None,
         after=None,
@@ -535,14 +537,14 @@ def _deleted(raw: bytes) -> Pushed | None:
     )
 
 
-def _changed(raw: bytes) -> PullRequestChanged | None:
+def _changed(raw: bytes, server: str) -> PullRequestChanged | None:
     action = ACTIONS.get(decode(raw, _Action).action)
     if action is None:
         return None
     event = decode(raw, _PullEvent)
     now = _pull_request(event.pull_request)
     return PullRequestChanged(
-        repository=_repository(event.repository),
+        repository=_repository(event.repository, server),
         action=action,
         number=now.number,
         head=now.head,
@@ -555,7 +557,7 @@ def _changed(raw: bytes) -> PullRequestChanged | None:
     )
 
 
-def _commented(raw: bytes) -> Commented | None:
+def _commented(raw: bytes, server: str) -> Commented | None:
     if decode(raw, _Action).action != "created":
         return None
     event = decode(raw, _CommentEvent)
@@ -563,7 +565,7 @@ def _commented(raw: bytes) -> Commented | None:
         return None
     user = event.comment.user or event.sender
     return Commented(
-        repository=_repository(event.repository),
+        repository=_repository(event.repository, server),
         number=event.issue.number,
         comment_id=str(event.comment.id),
         body=clean(event.comment.body),

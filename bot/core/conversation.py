@@ -1,0 +1,353 @@
+"""Writes the one comment of a pull request and the texts of its statuses; disarms what comes from outside."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from bot.core.comments import NearMiss
+from bot.core.deployments import Phase, short
+
+OPEN_RESULTS = 5  # more than these are folded
+RESULT_LIMIT = 4_000  # characters of one result
+MESSAGE_LIMIT = 300  # characters of one environment's message
+STATUS_LIMIT = 140
+
+SYMBOLS = {
+    Phase.QUEUED: "…",
+    Phase.WAITING: "…",
+    Phase.APPLYING: "…",
+    Phase.RECONCILING: "…",
+    Phase.SUCCEEDED: "✓",
+    Phase.FAILED: "✗",
+    Phase.TIMED_OUT: "✗",
+    Phase.SUPERSEDED: "–",
+    Phase.REJECTED: "–",
+    Phase.CANCELLED: "–",
+}
+WORDS = {Phase.SUCCEEDED: "live", Phase.TIMED_OUT: "timed out", Phase.WAITING: "waiting for approval"}
+
+_JOINER = "\u200d"
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_TO_ENTITY, _TO_BACKSLASH, _TO_JOINER = r"([<>|`\\\[\]&])", r"([*_~$])", r"([@#!](?=[\w\[/-])|\bGH-(?=\d))"
+_SPECIAL = re.compile(f"{_TO_ENTITY}|{_TO_BACKSLASH}|{_TO_JOINER}", re.I)
+_LINE_START = re.compile(r"[-+=/#:]|\d{1,9}(?=[.)])")
+_FENCE = re.compile(r"(`{3,})[^`]*$|(~{3,})")
+_CODE = re.compile(r"(?<![\\`])(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+_OURS = re.compile(
+    r"\\?([@#!](?=[\w\[/-])|\bGH-(?=\d))|\\[!-/:-@\[-`{-~]|&(?:#\d{1,7}|amp|lt|gt);|</?code>|([<>`\[\]&])", re.I
+)
+_OUR_START = re.compile(r" {0,3}(?=[#=/]|-{2,}|~{3})")
+_TEMPORARY = re.compile(r"/tmp/[a-z]+-[A-Za-z0-9-]+/?")  # noqa: S108 - Flux's folders, which are only left out
+_KEY = re.compile(r"[A-Za-z0-9._:/=-]{1,200}", re.ASCII)
+
+
+class EnvironmentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An environment as the table shows it. `pinned_to` is a pull request's number or a few words; else it follows."""
+
+    name: str
+    phase: Phase | None = None  # None: nothing was deployed yet
+    commit: str | None = None
+    branch: str | None = None
+    pinned_to: int | str | None = None
+    when: datetime | None = None
+    message: str = ""
+
+
+class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one command. `text` is Markdown of ours; `code` is the reason code of a refusal."""
+
+    command: str
+    by: str
+    text: str
+    code: str | None = None
+    when: datetime | None = None
+
+
+class Enabled(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/enable` made: the names by their kind, and what it could not do."""
+
+    made: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the comment shows. `key` goes into the hidden marker; `results` may come in any number, newest first."""
+
+    key: str
+    project: str
+    environments: tuple[EnvironmentRow, ...] = ()
+    results: tuple[CommandResult, ...] = ()
+    near_misses: tuple[NearMiss, ...] = ()
+    enabled: Enabled | None = None
+    more: int = 0  # results that were not even read from the database
+
+
+def marker(key: str) -> str:
+    """The hidden line by which the comment is found again."""
+    if not _KEY.fullmatch(key) or "--" in key:
+        raise ValueError("a marker's key is made of letters, digits and . _ : / = -")
+    return f"<!-- sluice:v1 {key} -->"
+
+
+# Making texts harmless.
+
+
+def plain(text: str, limit: int = 0) -> str:
+    """One line without control, invisible and direction-changing characters, at most `limit` characters long."""
+    line = " ".join(_UNSEEN.sub("", text).split())
+    return line if not limit or len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def escape(text: str, limit: int = 0) -> str:
+    """A text from outside as one line of Markdown that shows it, in a table as well, and does nothing else.
+
+    A joiner that nobody sees keeps @names and #numbers from telling or linking anybody.
+    """
+    line = _SPECIAL.sub(_disarmed, plain(text, limit))
+    start = _LINE_START.match(line)
+    if start is None:
+        return line
+    return f"\\{line}" if not start.group().isdigit() else f"{start.group()}\\{line[start.end() :]}"
+
+
+def _disarmed(match: re.Match[str]) -> str:
+    character = match.group()
+    if match[1]:
+        return f"&#{ord(character)};"
+    return f"\\{character}" if match[2] else character + _JOINER
+
+
+def code(text: str, limit: int = 0) -> str:
+    """A text from outside as a code span, in a table as well; it may hold any number of backticks."""
+    line = plain(text, limit)
+    if not line:
+        return "` `"
+    if "|" in line or "\\" in line:
+        return f"<code>{escape(line)}</code>"
+    longest = max((len(run) for run in re.findall("`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    blank = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{blank}{line}{blank}{fence}"
+
+
+def tame(markdown: str, limit: int = RESULT_LIMIT) -> str:
+    """Markdown of ours that may hold something from outside: code, emphasis and lists stay, the rest is made harmless.
+
+    HTML (but <code>), links, images, mentions and references are disarmed, and a fence that is open is closed.
+    """
+    lines: list[str] = []
+    fence = ""
+    for line in _clipped(_UNSEEN.sub("", markdown), limit).split("\n"):
+        found = _FENCE.match(line)
+        if fence:
+            fence = "" if found and line.strip().startswith(fence) and not line.strip().strip(fence[0]) else fence
+            lines.append(line)
+        elif found:
+            fence = found[1] or found[2]
+            lines.append(fence + re.sub(r"[^\w-]", "", line[len(fence) :]))
+        else:
+            lines.append(_tame_line(line))
+    return "\n".join([*lines, fence] if fence else lines).strip("\n")
+
+
+def _tame_line(line: str) -> str:
+    """One line outside fences: its code spans as they are, the text between them disarmed."""
+    start = _OUR_START.match(line)
+    indent = start.group() if start else ""
+    parts, position = [f"{indent}\\" if start else ""], len(indent)
+    for span in _CODE.finditer(line, position):
+        parts += [_OURS.sub(_tamed, line[position : span.start()]), span.group()]
+        position = span.end()
+    return "".join([*parts, _OURS.sub(_tamed, line[position:])])
+
+
+def _tamed(match: re.Match[str]) -> str:
+    if match[1]:
+        return match[1] + _JOINER
+    return f"&#{ord(match[2])};" if match[2] else match.group()
+
+
+def _clipped(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit].rstrip()}… ({len(text) - limit:,} more characters were left out)"
+
+
+# The comment.
+
+
+def render(conversation: Conversation, limit: int) -> str:
+    """The comment as Markdown, at most `limit` characters long; what does not fit is counted and said."""
+    head = f"{marker(conversation.key)}\n### Sluice: {escape(conversation.project, 100)}"
+    foot = "Write `/help` in a comment to see what you can ask for."
+    left = limit - len(head) - len(foot) - 4
+    sections = []
+    for section in (
+        _table(conversation.environments, left // 2),
+        _suggestions(conversation.near_misses),
+        _made(conversation.enabled),
+    ):
+        if section and len(section) + 2 <= left:
+            sections.append(section)
+            left -= len(section) + 2
+    results = _results(conversation.results, conversation.more, left - 2)
+    body = "\n\n".join([head, *sections, *([results] if results else []), foot])
+    return body if len(body) <= limit else body[:limit]
+
+
+def _fitting(blocks: Sequence[str], room: int) -> int:
+    """How many of the blocks fit, counted from the first."""
+    for index, block in enumerate(blocks):
+        room -= len(block) + 1
+        if room < 0:
+            return index
+    return len(blocks)
+
+
+def _table(environments: Sequence[EnvironmentRow], room: int) -> str:
+    if not environments:
+        return ""
+    head = "| | Environment | State | Commit | Source | Since |\n|---|---|---|---|---|---|"
+    rows = [_row(environment) for environment in environments]
+    count = _fitting(rows, room - len(head) - 80)
+    lines = [head, *rows[:count]]
+    if count < len(rows):
+        lines.append(f"\n{len(rows) - count} more environments do not fit here; `/status` shows them.")
+    return "\n".join(lines)
+
+
+def _row(row: EnvironmentRow) -> str:
+    symbol = SYMBOLS[row.phase] if row.phase else "–"
+    word = WORDS.get(row.phase, row.phase.value) if row.phase else "nothing deployed yet"
+    state = f"{word}: {escape(row.message, MESSAGE_LIMIT)}" if row.message else word
+    commit = code(short(row.commit)) if row.commit else "–"
+    cells = (symbol, escape(row.name, 60), state, commit, _source(row), _when(row.when) or "–")
+    return f"| {' | '.join(cells)} |"
+
+
+def _source(row: EnvironmentRow) -> str:
+    if row.pinned_to is not None:
+        return f"pinned to {f'#{row.pinned_to}' if isinstance(row.pinned_to, int) else escape(row.pinned_to, 80)}"
+    return f"follows {escape(row.branch, 80)}" if row.branch else "–"
+
+
+def _when(when: datetime | None) -> str:
+    return f"{when:%Y-%m-%d %H:%M} UTC" if when else ""
+
+
+def _suggestions(near_misses: Sequence[NearMiss]) -> str:
+    lines = [
+        f"- Line {miss.line}: {code(f'/{miss.word}', 60)} is no command; "
+        f"did you mean {code(f'/{miss.suggestion}', 60)}?"
+        for miss in near_misses[:10]
+    ]
+    if len(near_misses) > 10:
+        lines.append(f"- {len(near_misses) - 10} more lines are no commands either.")
+    return "\n".join(lines)
+
+
+def _made(enabled: Enabled | None) -> str:
+    if enabled is None:
+        return ""
+    lines = ["**Set up**", ""]
+    for kind, names in enabled.made[:20]:
+        rest = f" and {len(names) - 20} more" if len(names) > 20 else ""
+        lines.append(f"- {escape(kind, 60)}: {', '.join(code(name, 100) for name in names[:20])}{rest}")
+    lines += [f"- ✗ {escape(problem, MESSAGE_LIMIT)}" for problem in enabled.problems[:10]]
+    if len(enabled.problems) > 10:
+        lines.append(f"- ✗ {len(enabled.problems) - 10} more problems")
+    return "\n".join(lines if len(lines) > 2 else [*lines, "- everything was there already"])
+
+
+def _results(results: Sequence[CommandResult], more: int, room: int) -> str:
+    """The last results, newest first; all but the first few are folded, and those that do not fit are counted."""
+    blocks = [_result(result) for result in results]
+    count = _fitting(blocks, room - 220)
+    left_out = len(blocks) - count + more
+    lines = ["**Commands**", "", *blocks[: min(count, OPEN_RESULTS)]] if count else []
+    if count > OPEN_RESULTS:
+        folded = count - OPEN_RESULTS
+        lines += [
+            "",
+            f"<details><summary>{folded} earlier</summary>",
+            "",
+            *blocks[OPEN_RESULTS:count],
+            "",
+            "</details>",
+        ]
+    if left_out:
+        lines += ["", f"{left_out} older results do not fit here; `/status` shows how things are now."]
+    return "\n".join(lines).strip("\n")
+
+
+def _result(result: CommandResult) -> str:
+    sign = "✓" if result.code is None else "✗"
+    refused = "" if result.code is None else f", refused ({code(result.code, 60)})"
+    when = f", {_when(result.when)}" if result.when else ""
+    head = f"- {sign} {code(result.command, 200)} by {escape(result.by, 60)}{when}{refused}"
+    text = tame(result.text)
+    if not text:
+        return head
+    if "\n" not in text:
+        return f"{head}: {text}"
+    indented = "\n".join(f"  {line}" if line else "" for line in text.split("\n"))
+    return f"{head}:\n\n{indented}\n"
+
+
+# The statuses.
+
+
+def status_text(
+    phase: Phase,
+    *,
+    commit: str = "",
+    message: str = "",
+    seconds: float | None = None,
+    part_of: str = "",
+    superseded_by: str = "",
+    checked: bool = True,
+    limit: int = STATUS_LIMIT,
+) -> str:
+    """The description of a commit status: the meaning first, Flux's own words after it, and never too long.
+
+    `part_of` is the newer commit that this one went live with; `checked` is False where health was not waited for.
+    """
+    name = short(commit)
+    lasted = f" in {_lasting(seconds)}" if seconds is not None else ""
+    words = {
+        Phase.QUEUED: f"Queued: {name}",
+        Phase.WAITING: f"Waiting for approval: {name}",
+        Phase.APPLYING: f"Applying {name}",
+        Phase.RECONCILING: f"Reconciling {name}",
+        Phase.SUCCEEDED: f"{'Live' if checked else 'Applied (health not checked)'}: {name}{lasted}",
+        Phase.FAILED: f"Failed: {name}" if not message else "Failed",
+        Phase.TIMED_OUT: f"Timed out after {_lasting(seconds)}" if seconds is not None else "Timed out",
+        Phase.SUPERSEDED: f"Superseded by {short(superseded_by)}" if superseded_by else "Superseded",
+        Phase.REJECTED: f"Rejected: {name}",
+        Phase.CANCELLED: f"Cancelled: {name}",
+    }[phase]
+    if phase is Phase.SUCCEEDED and part_of:
+        words = f"Live as part of {short(part_of)}{lasted}"
+    said = plain(without_folders(message))
+    return plain(f"{words.rstrip(': ')}: {said}" if said else words.rstrip(": "), limit)
+
+
+def without_folders(message: str) -> str:
+    """Flux's message without its temporary folders, which differ at each try and tell nobody anything."""
+    return _TEMPORARY.sub("", message)
+
+
+def _lasting(seconds: float) -> str:
+    """A span of time as people say it."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

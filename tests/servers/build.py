@@ -42,8 +42,8 @@ class Server:
     """The version that stands in for every module which the go.mod replaces by a folder below ``staging/``."""
     replaces: tuple[tuple[str, str], ...] = ()
     """Modules taken at another version than the go.mod asks for."""
-    stamp: str = ""
-    """The package whose variable gitVersion says which version it is, where the program reports that."""
+    stamp: tuple[tuple[str, str], ...] = ()
+    """The variables that say which version it is, where the program reports that to others."""
     tags: str = ""
     cgo: bool = False
     static: tuple[str, ...] = ()
@@ -59,8 +59,15 @@ class ToolMissing(BuildError):
 
 
 def _kubernetes(name: str) -> Server:
-    package, stamp = f"k8s.io/kubernetes/cmd/{name}", "k8s.io/component-base/version"
-    return Server(name, "k8s.io/kubernetes", "v1.36.3", package, staging="v0.36.3", stamp=stamp)
+    about = "k8s.io/component-base/version"
+    return Server(
+        name,
+        "k8s.io/kubernetes",
+        "v1.36.3",
+        f"k8s.io/kubernetes/cmd/{name}",
+        staging="v0.36.3",
+        stamp=((f"{about}.gitVersion", "v1.36.3"), (f"{about}.gitMajor", "1"), (f"{about}.gitMinor", "36")),
+    )
 
 
 SERVERS: tuple[Server, ...] = (
@@ -83,6 +90,7 @@ SERVERS: tuple[Server, ...] = (
         "code.gitea.io/gitea",
         tags="sqlite sqlite_unlock_notify",
         cgo=True,
+        stamp=(("main.Version", "1.26.0"),),
         static=("options", "templates", "public"),
     ),
 )
@@ -217,11 +225,7 @@ def _compile(server: Server, target: Path, title: str, say: Callable[[str], None
 
 
 def _flags(server: Server) -> list[str]:
-    stamp = ""
-    if server.stamp:
-        major, minor, _patch = server.version.removeprefix("v").split(".")
-        values = {"gitVersion": server.version, "gitMajor": major, "gitMinor": minor}
-        stamp = "".join(f" -X {server.stamp}.{name}={value}" for name, value in values.items())
+    stamp = "".join(f" -X {variable}={value}" for variable, value in server.stamp)
     return ["-ldflags", LINK_FLAGS + stamp, *(["-tags", server.tags] if server.tags else [])]
 
 

@@ -101,7 +101,7 @@ class Mirror:
         if "couldn't find remote ref" in text:
             return f'couldn\'t find remote ref "{ref}"'
         if "Authentication failed" in text or "could not read Username" in text or "error: 403" in text:
-            return "authentication required: Unauthorized"
+            return "authentication required: Failed to authenticate user"
         if "not found" in text:
             return "repository not found: Not found."
         if "Failed to connect" in text or "Could not connect" in text:

@@ -63,13 +63,14 @@ class Row:
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
 
 
-class Leased:
+class Leased(Row):
     """A row that one worker at a time works on.
 
     `nudged` counts the rings that arrived; a worker that let go of the row while `nudged` grew works once more, so that
     a ring during the work is never lost. A worker may write under its lease only while `lease_owner` is its own.
     """
 
+    status: Mapped[str]
     lease_owner: Mapped[str | None]
     lease_until: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0)

@@ -6,10 +6,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Leased, Row
+from models.base import Base, Leased
 
 
-class Delivery(Leased, Row, Base):
+class Delivery(Leased, Base):
     """One webhook request, byte for byte. `delivery_key` is the forge's id of it."""
 
     __tablename__ = "deliveries"

@@ -6,10 +6,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Leased, Row
+from models.base import Base, Leased
 
 
-class Deployment(Leased, Row, Base):
+class Deployment(Leased, Base):
     """One revision going to one environment, from request to exactly one terminal status.
 
     `number` grows by one in each environment and fences pin moves. `source_id` is the GitRepository that it goes by.

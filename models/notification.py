@@ -6,10 +6,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Leased, Row
+from models.base import Base, Leased
 
 
-class Notification(Leased, Row, Base):
+class Notification(Leased, Base):
     """One commit status, or the one comment of a pull request.
 
     Statuses of one (repository, commit, context) are sent in the order of `sequence`. A comment has sequence 0, no

@@ -7,10 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Leased, Row
+from models.base import Base, Leased
 
 
-class Run(Leased, Row, Base):
+class Run(Leased, Base):
     """One command or one push to carry out; its id derives from the event, so an event is worked once."""
 
     __tablename__ = "runs"

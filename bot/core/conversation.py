@@ -13,6 +13,7 @@ OPEN_RESULTS = 5  # more than these are folded
 RESULT_LIMIT = 4_000  # characters of one result
 MESSAGE_LIMIT = 300  # characters of one environment's message
 STATUS_LIMIT = 140
+MARKER = "<!-- sluice:v1 "
 
 SYMBOLS = {
     Phase.QUEUED: "…",
@@ -91,7 +92,7 @@ def marker(key: str) -> str:
     """The hidden line by which the comment is found again."""
     if not _KEY.fullmatch(key) or "--" in key:
         raise ValueError("a marker's key is made of letters, digits and . _ : / = -")
-    return f"<!-- sluice:v1 {key} -->"
+    return f"{MARKER}{key} -->"
 
 
 # Making texts harmless.

@@ -1,5 +1,7 @@
 """The states of a deployment and the words for them."""
 
+import re
+from datetime import timedelta
 from enum import StrEnum
 
 
@@ -35,3 +37,12 @@ def commit_of(revision: str | None) -> str | None:
     if not revision:
         return None
     return revision.rsplit(":", 1)[-1] or None
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def duration(text: str) -> timedelta:
+    """A duration as Flux writes it: `90s`, `1h30m`."""
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", text)
+    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))

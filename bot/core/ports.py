@@ -39,7 +39,7 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommitStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A status to show on a commit. `phase` is one of core.deployments.PHASES; the adapter maps it (design section 7)."""
+    """A status to show on a commit. `phase` is a core.deployments.Phase; the adapter maps it (design section 7)."""
 
     context: str
     phase: str
@@ -127,7 +127,7 @@ class Cluster(Protocol):
 
     async def get(self, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None: ...
     async def apply(
-        self, manifest: dict[str, Any], *, uid: str | None = None, resource_version: str | None = None, dry: bool = False
+        self, manifest: dict[str, Any], *, uid: str | None = None, resource_version: str | None = None
     ) -> Written: ...
     async def delete(self, kind: str, namespace: str | None, name: str, *, uid: str | None = None) -> None: ...
     async def request_reconcile(self, kind: str, namespace: str, name: str, token: str) -> None: ...

@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from bot import log
 from bot.core.errors import BotError
@@ -349,3 +349,11 @@ async def _driver(connection: AsyncConnection) -> Any:
         await connection.invalidate()
         driver = (await connection.get_raw_connection()).driver_connection
     return driver
+
+
+async def unopened_before(session: AsyncSession, provider: str, moment: datetime) -> bool:
+    """Whether a delivery that was received before is still to be opened."""
+    query = sa.select(Delivery.id).where(
+        Delivery.provider == provider, Delivery.status == "recorded", Delivery.received_at < moment
+    )
+    return (await session.execute(query.limit(1))).scalar_one_or_none() is not None

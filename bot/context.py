@@ -1,0 +1,50 @@
+"""What a handler may touch: its run, its repository, the forge, the clusters and the store."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bot.core.calls import Call
+from bot.core.errors import UserError
+from bot.core.ports import Cluster, Forge, PullRequest
+from bot.store.transactions import Store
+from models import Repository, Run
+
+
+@dataclass(frozen=True)
+class GitCredentials:
+    """What Flux fetches with: a read-only token. Its repr never shows the token."""
+
+    username: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"GitCredentials(username={self.username!r})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """One run and its surroundings. `pull_request` is as the forge tells it now; None for work without one."""
+
+    store: Store
+    forge: Forge
+    clusters: Mapping[str, Cluster]
+    git_credentials: GitCredentials | None
+    repository: Repository
+    run: Run
+    call: Call
+    pull_request: PullRequest | None
+    help: Callable[[str | None], str]
+
+    def cluster(self, name: str) -> Cluster:
+        """The cluster of that name; UserError cluster_unknown if the operator configured none."""
+        if name not in self.clusters:
+            known = ", ".join(sorted(self.clusters)) or "none"
+            raise UserError("cluster_unknown", f"there is no cluster `{name}`; configured: {known}")
+        return self.clusters[name]
+
+    @property
+    def change(self) -> PullRequest:
+        """The pull request of a command."""
+        if self.pull_request is None:
+            raise UserError("no_pull_request", "this works on a pull request only")
+        return self.pull_request

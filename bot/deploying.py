@@ -1,0 +1,242 @@
+"""Take a deployment one step further, as far as Flux lets it; nothing waits here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from bot import objects, pinning
+from bot.core import settling
+from bot.core.deployments import UNSETTLED, Phase, short
+from bot.core.errors import StaleObject, TemporaryError, UserError
+from bot.core.ports import Cluster, Forge
+from bot.core.settling import Facts, Relation, Step
+from bot.inputs import read
+from bot.store import deployments, leases, projects
+from bot.store.deployments import Place, keep_branch
+from bot.store.transactions import Store
+from models import Deployment, GitopsResource, Pin
+
+logger = structlog.get_logger()
+
+LOOK_AGAIN = timedelta(seconds=60)  # should a change of Flux's ever escape the observer
+GIT_REPOSITORY, KUSTOMIZATION = "GitRepository", "Kustomization"
+
+
+@dataclass
+class Case:
+    """A deployment under way with all that belongs to it."""
+
+    deployment: Deployment
+    where: Place
+    source: GitopsResource
+    kustomization: GitopsResource
+    pin: Pin | None
+    newer: str | None
+    relations: dict[str, Relation] = field(default_factory=dict)
+    source_object: dict[str, Any] | None = None
+    kustomization_object: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Deployer:
+    """Advances deployments: reads both objects, asks `settle` what to do, does it, until there is nothing to do."""
+
+    store: Store
+    forges: Mapping[str, Forge]
+    clusters: Mapping[str, Cluster]
+    with_secret: Mapping[str, bool]
+
+    async def advance(self, deployment: Deployment) -> datetime | None:
+        """Advance a leased deployment; when to look again if nobody rings."""
+        case = await self._case(deployment)
+        cluster = self.clusters.get(case.kustomization.cluster)
+        if cluster is None:
+            await self._end(case, Phase.FAILED, reason="cluster_unknown", message="its cluster is not configured")
+            return None
+        try:
+            return await self._advance(case, cluster)
+        except StaleObject as error:
+            raise TemporaryError(str(error), delay=0.1) from error
+        except UserError as error:
+            await self._end(case, Phase.FAILED, reason=error.code, message=error.message)
+            return None
+
+    async def give_up(self, deployment: Deployment, why: str) -> None:
+        """End a deployment that cannot be advanced."""
+        case = await self._case(deployment)
+        await self._end(case, Phase.FAILED, reason="gave_up", message=f"Sluice {why}")
+
+    async def _advance(self, case: Case, cluster: Cluster) -> datetime | None:
+        deployment = case.deployment
+        await self._move_pin(case, cluster)
+        while True:
+            await self._look(case, cluster)
+            step = settling.settle(self._facts(case))
+            match step:
+                case settling.RequestSource():
+                    await self._request_source(case, cluster, step)
+                case settling.RequestKustomization():
+                    await self._note(case, Phase.RECONCILING, kustomization_token=step.token, message=step.text)
+                    await self._request(cluster, KUSTOMIZATION, case.kustomization, step.token)
+                case settling.SwitchSource():
+                    await self._switch(case, cluster)
+                case settling.NeedRelation():
+                    case.relations[step.commit] = await self._relation(case, step.commit)
+                case settling.Wait():
+                    return await self._wait(case, step)
+                case _:
+                    logger.info("deployment ended", id=str(deployment.id), step=type(step).__name__, text=step.text)
+                    await self._conclude(case, cluster, step)
+                    return None
+
+    async def _case(self, deployment: Deployment) -> Case:
+        async with self.store.read() as session:
+            where = await deployments.place(session, deployment.environment_id)
+            newest = await deployments.newest(session, deployment.environment_id)
+            return Case(
+                deployment=deployment,
+                where=where,
+                source=await session.get_one(GitopsResource, deployment.source_id),
+                kustomization=await session.get_one(GitopsResource, deployment.gitops_resource_id),
+                pin=await projects.live_pin(session, deployment.environment_id),
+                newer=newest.commit_hash if newest and newest.number > deployment.number else None,
+            )
+
+    async def _look(self, case: Case, cluster: Cluster) -> None:
+        source, applied = case.source, case.kustomization
+        case.source_object = await cluster.get(GIT_REPOSITORY, source.namespace, source.name)
+        case.kustomization_object = await cluster.get(KUSTOMIZATION, applied.namespace, applied.name)
+
+    def _facts(self, case: Case) -> Facts:
+        deployment = case.deployment
+        return Facts(
+            revision=deployment.commit_hash,
+            source_name=case.source.name,
+            pinned=case.source.environment_id is not None,
+            number=deployment.number,
+            source=case.source_object,
+            kustomization=case.kustomization_object,
+            source_token=deployment.source_token,
+            kustomization_token=deployment.kustomization_token,
+            failure_seen=deployment.failure_seen,
+            started=deployment.created_at,
+            deadline=deployment.deadline_at or deployment.created_at + timedelta(minutes=10),
+            now=self.store.clock(),
+            relations=case.relations,
+            newer=case.newer,
+        )
+
+    # What a step does.
+
+    async def _move_pin(self, case: Case, cluster: Cluster) -> None:
+        """Have the environment's own source say what the live pin says, if it is this deployment's."""
+        pin, source = case.pin, case.source
+        if pin is None or source.id != pin.source_id or pin.number != case.deployment.number:
+            return
+        found = await cluster.get(GIT_REPOSITORY, source.namespace, source.name)
+        if not pinning.behind(found, pin):
+            return
+        await self._note(case, Phase.APPLYING, message=f"pinning to {short(pin.commit_hash)}")
+        with_secret = self.with_secret.get(case.where.repository.provider, False)
+        await pinning.write(cluster, case.where, pin, found, with_secret=with_secret)
+
+    async def _request_source(self, case: Case, cluster: Cluster, step: settling.RequestSource) -> None:
+        """Ask for a fetch; one that another deployment asked for since this one was opened serves as well."""
+        asked = _requested(case.source_object)
+        first = case.deployment.source_token is None
+        if first and asked is not None and asked >= settling.token(case.deployment.created_at):
+            await self._note(
+                case, Phase.RECONCILING, source_token=asked, failure_seen=step.failure_seen, message=step.text
+            )
+            return
+        await self._note(
+            case, Phase.RECONCILING, source_token=step.token, failure_seen=step.failure_seen, message=step.text
+        )
+        await self._request(cluster, GIT_REPOSITORY, case.source, step.token)
+
+    async def _request(self, cluster: Cluster, kind: str, row: GitopsResource, token: str) -> None:
+        await cluster.request_reconcile(kind, row.namespace, row.name, token)
+
+    async def _switch(self, case: Case, cluster: Cluster) -> None:
+        await self._note(case, Phase.RECONCILING, message=f"switching to {case.source.name}")
+        wanted = objects.kustomization(case.where, case.source.name)
+        await pinning.apply_over(cluster, wanted, case.kustomization_object)
+
+    async def _relation(self, case: Case, commit: str) -> Relation:
+        forge, name = self.forges[case.where.repository.provider], case.where.repository.full_name
+        ours = case.deployment.commit_hash
+        if await forge.is_ancestor(name, ours, commit):
+            there = await read(forge, case.where, commit)
+            return Relation.CONTAINS if there.inputs_digest == case.deployment.inputs_digest else Relation.CHANGED
+        return Relation.OLDER if await forge.is_ancestor(name, commit, ours) else Relation.APART
+
+    async def _wait(self, case: Case, step: settling.Wait) -> datetime:
+        facts: dict[str, Any] = {} if step.failure_seen is None else {"failure_seen": step.failure_seen}
+        await self._note(case, Phase.RECONCILING, message=step.text, loud=step.failing, **facts)
+        now = self.store.clock()
+        again = timedelta(seconds=step.again) if step.again is not None else LOOK_AGAIN
+        deadline = case.deployment.deadline_at
+        return min(now + again, deadline) if deadline and deadline > now else now + again
+
+    async def _conclude(self, case: Case, cluster: Cluster, step: Step) -> None:
+        match step:
+            case settling.Succeed():
+                message = None if step.health_checked else deployments.NOT_CHECKED
+                await self._end(case, Phase.SUCCEEDED, live_revision=step.live_as, message=message)
+                await self._retire_own_source(case, cluster)
+            case settling.Fail():
+                await self._end(case, Phase.FAILED, reason=step.code, message=step.message)
+            case settling.TimeOut():
+                await self._end(case, Phase.TIMED_OUT, reason="timed_out", message=step.message)
+            case settling.Supersede():
+                await self._end(case, Phase.SUPERSEDED, live_revision=step.by)
+            case _:
+                raise AssertionError(f"{step} is no end")
+
+    async def _retire_own_source(self, case: Case, cluster: Cluster) -> None:
+        """Back on the shared source, the environment's own one has no use any more."""
+        if case.pin is not None or case.source.environment_id is not None:
+            return
+        async with self.store.read() as session:
+            own = await projects.own_source(session, case.where.environment.id)
+        if own is None:
+            return
+        forge, where = self.forges[case.where.repository.provider], case.where
+        await cluster.delete(GIT_REPOSITORY, own.namespace, own.name)
+        await forge.delete_branch(where.repository.full_name, keep_branch(where))
+        async with self.store.write() as tx:
+            row = await tx.session.get_one(GitopsResource, own.id)
+            row.deleted_at = tx.now
+
+    # What is written down.
+
+    async def _note(self, case: Case, phase: Phase, *, loud: bool = False, **facts: Any) -> None:
+        """Write progress down; it is said on the forge when the phase changes, or when it is `loud`."""
+        deployment = case.deployment
+        silent = deployment.status == phase and not (loud and facts.get("message") != deployment.message)
+        if silent and all(getattr(deployment, name) == value for name, value in facts.items()):
+            return
+        async with self.store.write() as tx:
+            row = await leases.owned(tx.session, deployment)
+            if row is None or row.status not in UNSETTLED:
+                raise TemporaryError("the deployment has ended, or another worker has it", delay=0.1)
+            await deployments.move(tx, case.where, row, phase, silent=silent, **facts)
+        for name, value in {"status": phase, **facts}.items():
+            setattr(deployment, name, value)
+
+    async def _end(self, case: Case, phase: Phase, **facts: Any) -> None:
+        async with self.store.write() as tx:
+            row = await leases.owned(tx.session, case.deployment)
+            if row is None:
+                raise TemporaryError("another worker has the deployment", delay=0.1)
+            await deployments.move(tx, case.where, row, phase, **facts)
+
+
+def _requested(found: dict[str, Any] | None) -> str | None:
+    if found is None:
+        return None
+    asked = (found["metadata"].get("annotations") or {}).get(settling.REQUESTED_AT)
+    return str(asked) if asked else None

@@ -1,0 +1,72 @@
+"""A pin in the cluster: the environment's own GitRepository says what the row says."""
+
+from typing import Any
+
+from bot import objects
+from bot.core import manifests
+from bot.core.errors import TemporaryError
+from bot.core.manifests import Manifest
+from bot.core.ports import Cluster, Forge
+from bot.store import deployments, projects
+from bot.store.deployments import Place, keep_branch
+from bot.store.transactions import Store
+from models import GitopsResource, Pin
+
+
+def behind(found: dict[str, Any] | None, pin: Pin) -> bool:
+    """Whether the object is yet to be moved to the pin; one that a newer deployment moved is left alone."""
+    if found is None:
+        return True
+    number = number_of(found)
+    if number > pin.number:
+        return False
+    return number < pin.number or found["spec"].get("ref") != {"branch": pin.branch, "commit": pin.commit_hash}
+
+
+def number_of(found: dict[str, Any]) -> int:
+    """The number of the deployment that moved it last; 0 if none is noted."""
+    text = (found["metadata"].get("annotations") or {}).get(manifests.DEPLOYMENT_ANNOTATION, "")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+async def apply_over(cluster: Cluster, wanted: Manifest, found: dict[str, Any] | None) -> None:
+    """Apply over the object as it was seen; if it changed since, the server refuses."""
+    if found is None:
+        await cluster.apply(wanted)
+        return
+    metadata = found["metadata"]
+    await cluster.apply(wanted, uid=metadata["uid"], resource_version=metadata["resourceVersion"])
+
+
+async def write(cluster: Cluster, where: Place, pin: Pin, found: dict[str, Any] | None, *, with_secret: bool) -> None:
+    """Write the pin, fenced by what was seen."""
+    wanted = manifests.own_source(
+        objects.owner(where.project, where.environment),
+        objects.git(where.repository, with_secret=with_secret),
+        where.environment.name,
+        branch=pin.branch,
+        commit=pin.commit_hash,
+        number=pin.number,
+    )
+    await apply_over(cluster, wanted, found)
+
+
+async def keep_reachable(store: Store, forge: Forge, cluster: Cluster, pin: Pin, *, with_secret: bool) -> bool:
+    """Give a pinned commit a branch of our own if the pin's branch does not lead to it any more."""
+    async with store.read() as session:
+        where = await deployments.place(session, pin.environment_id)
+        source = await session.get_one(GitopsResource, pin.source_id)
+    name = where.repository.full_name
+    head = await forge.branch_head(name, pin.branch)
+    if head is not None and await forge.is_ancestor(name, pin.commit_hash, head):
+        return False
+    await forge.set_branch(name, keep_branch(where), pin.commit_hash)
+    async with store.write() as tx:
+        row = await projects.live_pin(tx.session, pin.environment_id)
+        if row is None or row.id != pin.id or row.number != pin.number:
+            raise TemporaryError("the pin was moved meanwhile", delay=0.1)
+        row.branch = keep_branch(where)
+    found = await cluster.get("GitRepository", source.namespace, source.name)
+    if behind(found, row):
+        await write(cluster, where, row, found, with_secret=with_secret)
+    return True

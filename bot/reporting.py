@@ -1,0 +1,185 @@
+"""The one place that speaks to people: commit statuses in their order, and one comment per pull request."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bot.core.calls import Call
+from bot.core.conversation import CommandResult, Conversation, EnvironmentRow, marker, render
+from bot.core.deployments import Phase
+from bot.core.errors import TemporaryError, UserError
+from bot.core.ports import CommitStatus, Forge
+from bot.store import deployments, leases, log, outbox, projects
+from bot.store.transactions import Store
+from models import Deployment, Notification, Repository, Run
+
+SHOWN_RESULTS = 30
+IN_TURN = timedelta(seconds=5)  # a status that waits for an earlier one is rung for when that was said
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Sends what the outbox holds."""
+
+    store: Store
+    forges: Mapping[str, Forge]
+
+    async def report(self, row: Notification) -> datetime | None:
+        """Send one leased notification."""
+        async with self.store.read() as session:
+            repository = await session.get_one(Repository, row.repository_id)
+        forge = self.forges.get(repository.provider)
+        if forge is None:
+            await self._settle(row, "failed", reason="forge_not_configured")
+            return None
+        try:
+            if row.kind == "status":
+                return await self._status(forge, repository, row)
+            await self._comment(forge, repository, row)
+        except UserError as error:
+            await self._settle(row, "failed", reason=f"{error.code}: {error.message}"[:500])
+        return None
+
+    async def give_up(self, row: Notification, why: str) -> None:
+        """Put away what cannot be said."""
+        await self._settle(row, "failed", reason=why)
+
+    # Statuses.
+
+    async def _status(self, forge: Forge, repository: Repository, row: Notification) -> datetime | None:
+        async with self.store.read() as session:
+            earlier = await outbox.before(session, row)
+        if earlier is not None:
+            self.store.bell.ring("report", earlier)
+            return self.store.clock() + IN_TURN
+        status = CommitStatus(context=row.context, phase=row.phase or "", text=row.text or "")
+        if not await self._said_already(forge, repository, row, status):
+            await self._attempt(row)
+            await forge.set_status(repository.full_name, row.target, status)
+        await self._settle(row, "sent")
+        return None
+
+    async def _said_already(
+        self, forge: Forge, repository: Repository, row: Notification, status: CommitStatus
+    ) -> bool:
+        """Whether an interrupted attempt reached the forge; asked only where there was one."""
+        if row.attempted_at is None:
+            return False
+        shown = await forge.statuses(repository.full_name, row.target, row.context)
+        return bool(shown) and shown[0] == forge.shown(status)
+
+    # The comment.
+
+    async def _comment(self, forge: Forge, repository: Repository, row: Notification) -> None:
+        number = int(row.target)
+        async with self.store.read() as session:
+            conversation = await _conversation(session, repository, number)
+        body = render(conversation, forge.comment_limit)
+        digest = hashlib.sha256(body.encode()).hexdigest()
+        if digest == row.content_digest:
+            await self._settle(row, "sent")
+            return
+        await self._attempt(row)
+        id = row.external_id or await forge.find_comment(repository.full_name, number, marker(conversation.key))
+        if id is None or not await forge.edit_comment(repository.full_name, id, body):
+            id = await forge.create_comment(repository.full_name, number, body)
+        await self._settle(row, "sent", external_id=id, content_digest=digest)
+
+    # What is written down.
+
+    async def _attempt(self, row: Notification) -> None:
+        """Before the forge is called: whoever finds this row again looks at the forge first."""
+        async with self.store.write() as tx:
+            ours = await leases.owned(tx.session, row)
+            if ours is None:
+                raise TemporaryError("another worker reports this")
+            ours.attempted_at = tx.now
+
+    async def _settle(self, row: Notification, status: str, *, reason: str | None = None, **facts: str) -> None:
+        async with self.store.write() as tx:
+            ours = await leases.owned(tx.session, row)
+            if ours is None:
+                raise TemporaryError("another worker reports this")
+            ours.reason, ours.sent_at, ours.due_at = reason, tx.now, None
+            if ours.nudged == row.nudged:  # else there is news to tell, and it stays queued
+                ours.status = status
+            for name, value in facts.items():
+                setattr(ours, name, value)
+            for id in await outbox.after(tx.session, ours):
+                tx.ring("report", id)
+            if status == "failed":
+                log.record(
+                    tx.session,
+                    "report.failed",
+                    event_type="system",
+                    severity="error",
+                    resource=("notification", row.id),
+                    reason=reason,
+                )
+
+
+async def _conversation(session: AsyncSession, repository: Repository, number: int) -> Conversation:
+    """All that the comment of a pull request shows."""
+    found = await projects.of_repository(session, repository.id)
+    results, more = await _results(session, repository, number)
+    return Conversation(
+        key=f"{repository.provider}/{repository.forge_id}/{number}",
+        project=found[0].name if len(found) == 1 else repository.full_name,
+        environments=tuple(await _environments(session, repository, number)),
+        results=tuple(results),
+        more=more,
+    )
+
+
+async def _environments(session: AsyncSession, repository: Repository, number: int) -> list[EnvironmentRow]:
+    """What the pull request did to each environment that it went to."""
+    rows = []
+    for project, environment in await projects.environments(session, repository.id):
+        query = (
+            sa.select(Deployment)
+            .where(Deployment.environment_id == environment.id, Deployment.pull_request == number)
+            .order_by(Deployment.number.desc())
+            .limit(1)
+        )
+        deployment = (await session.execute(query)).scalar_one_or_none()
+        if deployment is None:
+            continue
+        pin = await projects.live_pin(session, environment.id)
+        place = await deployments.place(session, environment.id)
+        rows.append(
+            EnvironmentRow(
+                name=f"{project.slug}/{environment.name}" if place.several_projects else environment.name,
+                phase=Phase(deployment.status),
+                commit=deployment.commit_hash,
+                branch=environment.branch,
+                pinned_to=pin.pull_request if pin else None,
+                when=deployment.finished_at or deployment.created_at,
+                message=deployments.describe(deployment),
+            )
+        )
+    return rows
+
+
+async def _results(session: AsyncSession, repository: Repository, number: int) -> tuple[list[CommandResult], int]:
+    """What came of the last commands, newest first, and how many there were before."""
+    mine = sa.and_(
+        Run.repository_id == repository.id,
+        Run.pull_request == number,
+        Run.finished_at.is_not(None),
+        Run.status.in_(("done", "refused", "failed")),
+    )
+    query = sa.select(Run).where(mine).order_by(Run.received_at.desc(), Run.key.desc()).limit(SHOWN_RESULTS)
+    runs = (await session.execute(query)).scalars().all()
+    count = (await session.execute(sa.select(sa.func.count()).select_from(Run).where(mine))).scalar_one()
+    return [_result(run) for run in runs], count - len(runs)
+
+
+def _result(run: Run) -> CommandResult:
+    call = msgspec.convert(run.call, Call)
+    written = " ".join((f"/{call.name}", *call.words)) if call.kind == "command" else "…"
+    return CommandResult(command=written, by=run.actor, text=run.text or "", code=run.code, when=run.finished_at)

@@ -1,0 +1,130 @@
+"""One run to its result: permission, then the handler, then the result is written down."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+import structlog
+
+from bot import registry
+from bot.context import Context, GitCredentials
+from bot.core.arguments import convert
+from bot.core.calls import Call
+from bot.core.errors import TemporaryError, UserError
+from bot.core.ports import Cluster, Forge, PullRequest
+from bot.core.results import Result, refused
+from bot.core.roles import Role, refusal
+from bot.store import heads, leases, log, outbox
+from bot.store.transactions import Store
+from models import Repository, Run
+
+logger = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Carries out runs with the forges and clusters that are configured."""
+
+    store: Store
+    forges: Mapping[str, Forge]
+    clusters: Mapping[str, Cluster]
+    git_credentials: Mapping[str, GitCredentials]
+
+    async def execute(self, run: Run) -> datetime | None:
+        """Carry out a leased run. Trouble worth waiting for is raised; all else ends the run."""
+        async with self.store.read() as session:
+            repository = await session.get_one(Repository, run.repository_id)
+        call = msgspec.convert(run.call, Call)
+        try:
+            result = await self._result(repository, run, call)
+        except UserError as error:
+            result = refused(error.code, error.message)
+        await self._finish(repository, run, call, result)
+        return None
+
+    async def give_up(self, run: Run, why: str) -> None:
+        """End a run that cannot be brought to an end, in words for its author."""
+        async with self.store.read() as session:
+            repository = await session.get_one(Repository, run.repository_id)
+        text = f"I {why} (run `{run.id}`). Nothing more will be tried; repeat the command when the cause is mended."
+        call = msgspec.convert(run.call, Call)
+        await self._finish(repository, run, call, Result(outcome="failed", code="gave_up", text=text))
+
+    async def _result(self, repository: Repository, run: Run, call: Call) -> Result:
+        forge = self.forges.get(repository.provider)
+        if forge is None:
+            raise UserError("forge_not_configured", f"{repository.provider} is not configured any more")
+        change = await self._pull_request(forge, repository, call)
+        context = Context(
+            store=self.store,
+            forge=forge,
+            clusters=self.clusters,
+            git_credentials=self.git_credentials.get(repository.provider),
+            repository=repository,
+            run=run,
+            call=call,
+            pull_request=change,
+            help=registry.help_text,
+        )
+        if call.kind == "work":
+            work = registry.works()[call.name]
+            return await work.handler(context, msgspec.convert(call.arguments, work.arguments))
+        return await self._command(context, registry.commands()[call.name])
+
+    async def _command(self, context: Context, command: registry.Command) -> Result:
+        call, change = context.call, context.change
+        if change.state not in command.on:
+            raise UserError("wrong_state", f"`/{command.name}` does not work on a {change.state} pull request")
+        if command.needs > Role.NONE:
+            has = await context.forge.role(context.repository.full_name, call.actor)
+            why = refusal(command.needs, has)
+            if why:
+                raise UserError("not_permitted", why)
+        if change.head_repository_id != context.repository.forge_id and command.needs > Role.NONE:
+            raise UserError("fork_not_allowed", "pull requests from forks run no commands here")
+        return await command.handler(context, convert(call.words, command.arguments))
+
+    async def _pull_request(self, forge: Forge, repository: Repository, call: Call) -> PullRequest | None:
+        """The pull request as the forge tells it now; its head goes into the ledger for later commands."""
+        if call.kind != "command" or call.number is None:
+            return None
+        change = await forge.pull_request(repository.full_name, call.number)
+        if change is None:
+            raise UserError("no_pull_request", f"there is no pull request #{call.number}")
+        async with self.store.write() as tx:
+            await heads.record(
+                tx.session,
+                repository.id,
+                "pull_request",
+                str(call.number),
+                change.head,
+                actor="sluice",
+                received_at=tx.now,
+            )
+        return change
+
+    async def _finish(self, repository: Repository, run: Run, call: Call, result: Result) -> None:
+        """Write the result down, once, if the run is still ours."""
+        async with self.store.write() as tx:
+            row = await leases.owned(tx.session, run)
+            if row is None:
+                raise TemporaryError("the lease on the run was lost")
+            row.status, row.code, row.text = result.outcome, result.code, result.text
+            row.finished_at, row.due_at = tx.now, None
+            log.record(
+                tx.session,
+                f"run.{result.outcome}",
+                event_type="audit" if call.kind == "command" else "project",
+                actor=run.actor,
+                organization_id=repository.organization_id,
+                resource=("run", run.id),
+                name=run.name,
+                code=result.code,
+                text=result.text,
+            )
+            if call.number is not None and result.outcome != "ignored":
+                comment = await outbox.say_comment(
+                    tx.session, repository_id=repository.id, number=call.number, now=tx.now
+                )
+                tx.ring("report", comment)

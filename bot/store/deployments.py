@@ -1,0 +1,250 @@
+"""Deployments: opened once for a run, moved through their phases, ended exactly once."""
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bot.core.conversation import status_text
+from bot.core.deployments import TERMINAL, UNSETTLED, Phase, duration
+from bot.store import log, outbox, projects
+from bot.store.transactions import Transaction
+from models import Deployment, Environment, Project, Repository
+
+NOT_CHECKED = "health not checked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """A revision that is to go to an environment, and by which GitRepository."""
+
+    commit: str
+    source_id: UUID
+    trigger: str  # push | enable | deploy | unpin
+    requested_by: str
+    inputs_digest: str
+    config_digest: str
+    run_id: UUID
+    pull_request: int | None = None
+    patience: timedelta = timedelta(minutes=7)
+
+
+@dataclass(frozen=True)
+class Place:
+    """An environment with all that it belongs to."""
+
+    repository: Repository
+    project: Project
+    environment: Environment
+    several_projects: bool = False
+
+    @property
+    def context(self) -> str:
+        """The name of the commit status."""
+        if self.several_projects:
+            return f"sluice/{self.project.slug}/{self.environment.name}"
+        return f"sluice/{self.environment.name}"
+
+
+def keep_branch(where: Place) -> str:
+    """The branch that keeps a pinned commit reachable when no other does; the only ones that Sluice writes."""
+    return f"sluice/keep/{where.project.slug}/{where.environment.name}"
+
+
+def patience(environment: Environment) -> timedelta:
+    """How long a deployment may take: what Flux may take to apply it, and two minutes to get there."""
+    return duration(environment.config.get("timeout", "5m")) + timedelta(minutes=2)
+
+
+async def place(session: AsyncSession, environment_id: UUID) -> Place:
+    """Everything around an environment."""
+    query = (
+        sa.select(Repository, Project, Environment)
+        .join(Project, Project.repository_id == Repository.id)
+        .join(Environment, Environment.project_id == Project.id)
+        .where(Environment.id == environment_id)
+    )
+    repository, project, environment = (await session.execute(query)).one()
+    siblings = await projects.of_repository(session, repository.id)
+    return Place(repository, project, environment, len(siblings) > 1)
+
+
+async def of_run(session: AsyncSession, run_id: UUID, environment_id: UUID) -> Deployment | None:
+    """The deployment that a run opened before it was interrupted."""
+    query = sa.select(Deployment).where(Deployment.run_id == run_id, Deployment.environment_id == environment_id)
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+async def latest(
+    session: AsyncSession, environment_id: UUID, *, without: Collection[str] = (), limit: int = 1
+) -> Sequence[Deployment]:
+    """The last deployments of an environment, newest first."""
+    query = (
+        sa.select(Deployment)
+        .where(Deployment.environment_id == environment_id, Deployment.status.not_in(without))
+        .order_by(Deployment.number.desc())
+        .limit(limit)
+    )
+    return (await session.execute(query)).scalars().all()
+
+
+async def newest(session: AsyncSession, environment_id: UUID, *, without: Collection[str] = ()) -> Deployment | None:
+    """The newest deployment of an environment."""
+    return next(iter(await latest(session, environment_id, without=without)), None)
+
+
+async def of_commit(session: AsyncSession, environment_id: UUID, commit: str) -> bool:
+    """Whether a commit ever had a deployment in an environment."""
+    query = sa.select(Deployment.id).where(
+        Deployment.environment_id == environment_id, Deployment.commit_hash == commit
+    )
+    return (await session.execute(query.limit(1))).scalar_one_or_none() is not None
+
+
+async def open_(tx: Transaction, where: Place, wish: Wish) -> Deployment:
+    """Open a deployment, once for a run, and end those of the environment that it overtakes."""
+    found = await of_run(tx.session, wish.run_id, where.environment.id)
+    if found is not None:
+        return found
+    overtaken = await _unsettled(tx.session, where.environment.id)
+    deployment = await _insert(tx, where, wish, Phase.QUEUED)
+    for older in overtaken:
+        if older.inputs_digest == wish.inputs_digest and older.commit_hash != wish.commit:
+            continue  # it goes live as a part of this one, or is found superseded when this one is applied
+        await move(tx, where, older, Phase.SUPERSEDED, live_revision=wish.commit)
+    await _say(tx, where, deployment)
+    tx.ring("advance", deployment.id)
+    return deployment
+
+
+async def open_overtaken(tx: Transaction, where: Place, wish: Wish, *, by: str) -> Deployment:
+    """Record a revision that was overtaken before anything was done for it: it says what became of it."""
+    found = await of_run(tx.session, wish.run_id, where.environment.id)
+    if found is not None:
+        return found
+    deployment = await _insert(tx, where, wish, Phase.QUEUED)
+    await move(tx, where, deployment, Phase.SUPERSEDED, live_revision=by)
+    return deployment
+
+
+async def move(
+    tx: Transaction, where: Place, deployment: Deployment, phase: Phase, *, silent: bool = False, **facts: Any
+) -> bool:
+    """Put a deployment into a phase, say so, and log it; False if it had ended before: it ends only once."""
+    changed = await tx.session.execute(
+        sa.update(Deployment)
+        .where(Deployment.id == deployment.id, Deployment.status.in_(UNSETTLED))
+        .values(
+            status=phase,
+            updated_at=tx.now,
+            started_at=sa.func.coalesce(Deployment.started_at, sa.literal(tx.now, Deployment.started_at.type)),
+            finished_at=tx.now if phase in TERMINAL else None,
+            **facts,
+        )
+        .returning(Deployment.id)
+    )
+    if changed.scalar_one_or_none() is None:
+        return False
+    await tx.session.refresh(deployment)
+    if not silent:
+        await _say(tx, where, deployment)
+    return True
+
+
+async def _unsettled(session: AsyncSession, environment_id: UUID) -> Sequence[Deployment]:
+    query = sa.select(Deployment).where(Deployment.environment_id == environment_id, Deployment.status.in_(UNSETTLED))
+    return (await session.execute(query)).scalars().all()
+
+
+async def _insert(tx: Transaction, where: Place, wish: Wish, phase: Phase) -> Deployment:
+    numbered = await tx.session.execute(
+        sa.update(Environment)
+        .where(Environment.id == where.environment.id)
+        .values(last_number=Environment.last_number + 1)
+        .returning(Environment.last_number)
+    )
+    assert where.environment.gitops_resource_id is not None
+    deployment = Deployment(
+        id=uuid.uuid4(),
+        gitops_resource_id=where.environment.gitops_resource_id,
+        source_id=wish.source_id,
+        environment_id=where.environment.id,
+        run_id=wish.run_id,
+        number=numbered.scalar_one(),
+        commit_hash=wish.commit,
+        deployment_method="manual" if wish.trigger == "deploy" else "gitops",
+        trigger=wish.trigger,
+        pull_request=wish.pull_request,
+        requested_by=wish.requested_by,
+        status=phase,
+        inputs_digest=wish.inputs_digest,
+        config_digest=wish.config_digest,
+        deadline_at=tx.now + wish.patience,
+        created_at=tx.now,
+        due_at=tx.now,
+    )
+    tx.session.add(deployment)
+    await tx.session.flush()
+    return deployment
+
+
+async def _say(tx: Transaction, where: Place, deployment: Deployment) -> None:
+    """Queue the status, have the pull request's comment brought up to date, and log the step."""
+    if not await _overwritten(tx.session, deployment):
+        said = await outbox.say_status(
+            tx.session,
+            repository_id=where.repository.id,
+            commit=deployment.commit_hash,
+            context=where.context,
+            phase=deployment.status,
+            text=describe(deployment),
+            deployment_id=deployment.id,
+            now=tx.now,
+        )
+        tx.ring("report", said)
+    if deployment.pull_request is not None:
+        comment = await outbox.say_comment(
+            tx.session, repository_id=where.repository.id, number=deployment.pull_request, now=tx.now
+        )
+        tx.ring("report", comment)
+    log.record(
+        tx.session,
+        f"deployment.{deployment.status}",
+        actor=deployment.requested_by,
+        organization_id=where.project.organization_id,
+        resource=("deployment", deployment.id),
+        environment=where.environment.name,
+        commit=deployment.commit_hash,
+        number=deployment.number,
+        reason=deployment.reason,
+    )
+
+
+async def _overwritten(session: AsyncSession, deployment: Deployment) -> bool:
+    """A context shows the newest deployment of its (revision, environment); an older one never writes after it."""
+    query = sa.select(Deployment.id).where(
+        Deployment.environment_id == deployment.environment_id,
+        Deployment.commit_hash == deployment.commit_hash,
+        Deployment.number > deployment.number,
+    )
+    return (await session.execute(query.limit(1))).scalar_one_or_none() is not None
+
+
+def describe(deployment: Deployment) -> str:
+    """One line about a deployment, as the status shows it."""
+    phase, ended = Phase(deployment.status), deployment.finished_at
+    other = deployment.live_revision or ""
+    return status_text(
+        phase,
+        commit=deployment.commit_hash,
+        message=deployment.message or "",
+        seconds=(ended - deployment.created_at).total_seconds() if ended else None,
+        part_of=other if phase is Phase.SUCCEEDED else "",
+        superseded_by=other if phase is Phase.SUPERSEDED else "",
+        checked=deployment.message != NOT_CHECKED,
+    )

@@ -1,0 +1,51 @@
+"""The ledger of heads: what was known of a branch or pull request before a given moment."""
+
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from models import Head
+
+
+async def record(
+    session: AsyncSession,
+    repository_id: UUID,
+    kind: str,
+    name: str,
+    commit: str | None,
+    *,
+    actor: str,
+    received_at: datetime,
+    delivery_id: UUID | None = None,
+) -> None:
+    """Add what was heard. A head read from the API is recorded only where it is news."""
+    if delivery_id is None and await newest(session, repository_id, kind, name) == commit:
+        return
+    session.add(
+        Head(
+            repository_id=repository_id,
+            delivery_id=delivery_id,
+            kind=kind,
+            name=name,
+            commit_hash=commit,
+            actor=actor,
+            received_at=received_at,
+        )
+    )
+
+
+async def newest(
+    session: AsyncSession, repository_id: UUID, kind: str, name: str, *, before: datetime | None = None
+) -> str | None:
+    """The newest head known (before a moment); None if there is none or it was deleted."""
+    query = (
+        sa.select(Head.commit_hash)
+        .where(Head.repository_id == repository_id, Head.kind == kind, Head.name == name)
+        .order_by(Head.received_at.desc(), Head.created_at.desc())
+        .limit(1)
+    )
+    if before is not None:
+        query = query.where(Head.received_at < before)
+    return (await session.execute(query)).scalar_one_or_none()

@@ -1,0 +1,104 @@
+"""Leases: one worker at a time on a row, and no ring lost."""
+
+import secrets
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import TypeVar
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from models.base import Leased, UtcDateTime
+
+LEASE = timedelta(seconds=15)
+
+
+Table = TypeVar("Table", bound=Leased)
+
+
+async def take(
+    session: AsyncSession, table: type[Table], id: UUID, statuses: Collection[str], now: datetime
+) -> Table | None:
+    """Lease a row in one of `statuses` that nobody holds; None if there is none. Counts the attempt."""
+    taken = await session.execute(
+        sa.update(table)
+        .where(table.id == id, table.status.in_(statuses))
+        .where(sa.or_(table.lease_until.is_(None), table.lease_until <= now))
+        .values(
+            lease_owner=secrets.token_hex(8),
+            lease_until=now + LEASE,
+            due_at=now + LEASE,
+            attempts=table.attempts + 1,
+            updated_at=now,
+        )
+        .returning(table)
+    )
+    return taken.scalar_one_or_none()
+
+
+async def renew(session: AsyncSession, row: Leased, now: datetime) -> bool:
+    """Hold a row longer; False if it was lost."""
+    table = type(row)
+    renewed = await session.execute(
+        sa.update(table)
+        .where(table.id == row.id, table.lease_owner == row.lease_owner)
+        .values(lease_until=now + LEASE, due_at=now + LEASE)
+        .returning(table.id)
+    )
+    return renewed.scalar_one_or_none() is not None
+
+
+async def owned(session: AsyncSession, row: Table) -> Table | None:
+    """The row as it is now, for writing in this transaction, if the lease is still ours."""
+    table = type(row)
+    found = await session.execute(
+        sa.select(table)
+        .where(table.id == row.id, table.lease_owner == row.lease_owner)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return found.scalar_one_or_none()
+
+
+async def release(
+    session: AsyncSession, row: Leased, now: datetime, due_at: datetime | None, *, failed: bool = False
+) -> bool:
+    """Let go of a row; True if somebody rang for it since it was taken, so that it wants another look.
+
+    `attempts` counts the takes since the last one that ended in order, so a row that kills its workers shows.
+    """
+    table = type(row)
+    released = await session.execute(
+        sa.update(table)
+        .where(table.id == row.id, table.lease_owner == row.lease_owner)
+        .values(
+            lease_owner=None,
+            lease_until=None,
+            attempts=table.attempts if failed else 0,
+            due_at=sa.case((table.nudged == row.nudged, sa.bindparam("due_at", due_at, UtcDateTime())), else_=now),
+        )
+        .returning(table.nudged)
+    )
+    nudged = released.scalar_one_or_none()
+    return nudged is not None and nudged != row.nudged
+
+
+async def nudge(session: AsyncSession, table: type[Table], ids: Collection[UUID], now: datetime) -> None:
+    """Note a ring for rows, in the transaction of what it is about; ring the bell after the commit."""
+    if ids:
+        await session.execute(
+            sa.update(table).where(table.id.in_(ids)).values(nudged=table.nudged + 1, due_at=now, updated_at=now)
+        )
+
+
+async def due(session: AsyncSession, table: type[Table], statuses: Collection[str], now: datetime) -> list[UUID]:
+    """Rows that wait for somebody: due, and held by nobody."""
+    found = await session.execute(
+        sa.select(table.id)
+        .where(table.status.in_(statuses), table.due_at <= now)
+        .where(sa.or_(table.lease_until.is_(None), table.lease_until <= now))
+        .order_by(table.due_at)
+        .limit(500)
+    )
+    return list(found.scalars())

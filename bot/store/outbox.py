@@ -1,0 +1,101 @@
+"""The outbox: what is to be said on the forge, written in the transaction of what it is about."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bot.store.leases import nudge
+from bot.store.repositories import insert
+from models import Notification
+
+
+async def say_status(
+    session: AsyncSession,
+    *,
+    repository_id: UUID,
+    commit: str,
+    context: str,
+    phase: str,
+    text: str,
+    deployment_id: UUID,
+    now: datetime,
+) -> UUID:
+    """Queue a commit status behind those that were said before in its context."""
+    last = await session.execute(
+        sa.select(sa.func.max(Notification.sequence)).where(
+            Notification.kind == "status",
+            Notification.repository_id == repository_id,
+            Notification.target == commit,
+            Notification.context == context,
+        )
+    )
+    row = Notification(
+        id=uuid.uuid4(),
+        kind="status",
+        repository_id=repository_id,
+        deployment_id=deployment_id,
+        target=commit,
+        context=context,
+        sequence=(last.scalar_one() or 0) + 1,
+        phase=phase,
+        text=text,
+        due_at=now,
+    )
+    session.add(row)
+    await session.flush()
+    return row.id
+
+
+async def say_comment(session: AsyncSession, *, repository_id: UUID, number: int, now: datetime) -> UUID:
+    """Have the one comment of a pull request brought up to date."""
+    made = {"kind": "comment", "repository_id": repository_id, "target": str(number), "context": "", "sequence": 0}
+    await session.execute(
+        insert(session, Notification)
+        .values(id=uuid.uuid4(), **made)
+        .on_conflict_do_nothing(index_elements=["kind", "repository_id", "target", "context", "sequence"])
+    )
+    query = sa.select(Notification.id).where(*(getattr(Notification, key) == value for key, value in made.items()))
+    found = (await session.execute(query)).scalar_one()
+    await session.execute(sa.update(Notification).where(Notification.id == found).values(status="queued"))
+    await nudge(session, Notification, [found], now)
+    return found
+
+
+async def before(session: AsyncSession, row: Notification) -> UUID | None:
+    """The oldest status of the same context that has not been said yet, if it is not this one."""
+    query = (
+        sa.select(Notification.id)
+        .where(
+            Notification.kind == row.kind,
+            Notification.repository_id == row.repository_id,
+            Notification.target == row.target,
+            Notification.context == row.context,
+            Notification.sequence < row.sequence,
+            Notification.status == "queued",
+        )
+        .order_by(Notification.sequence)
+        .limit(1)
+    )
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+async def after(session: AsyncSession, row: Notification) -> Sequence[UUID]:
+    """The next status of the same context that waits for this one."""
+    query = (
+        sa.select(Notification.id)
+        .where(
+            Notification.kind == row.kind,
+            Notification.repository_id == row.repository_id,
+            Notification.target == row.target,
+            Notification.context == row.context,
+            Notification.sequence > row.sequence,
+            Notification.status == "queued",
+        )
+        .order_by(Notification.sequence)
+        .limit(1)
+    )
+    return (await session.execute(query)).scalars().all()

@@ -1,0 +1,43 @@
+"""Pins: set, moved and ended by deployments, in the order of their numbers."""
+
+import uuid
+
+from bot.store import log, projects
+from bot.store.transactions import Transaction
+from models import Deployment, Pin
+
+
+async def set_(tx: Transaction, deployment: Deployment, *, branch: str, pinned_by: str) -> Pin:
+    """Pin the environment of a deployment to its commit, unless a newer deployment did already."""
+    pin = await projects.live_pin(tx.session, deployment.environment_id)
+    if pin is None:
+        pin = Pin(id=uuid.uuid4(), environment_id=deployment.environment_id, number=0)
+        tx.session.add(pin)
+    if pin.number >= deployment.number:
+        return pin
+    pin.source_id, pin.number = deployment.source_id, deployment.number
+    pin.commit_hash, pin.branch = deployment.commit_hash, branch
+    pin.pull_request, pin.pinned_by = deployment.pull_request, pinned_by
+    await tx.session.flush()
+    _log(tx, "pin.moved", pin)
+    return pin
+
+
+async def end(tx: Transaction, pin: Pin) -> None:
+    """The environment follows its branch again."""
+    pin.ended_at = tx.now
+    await tx.session.flush()
+    _log(tx, "pin.ended", pin)
+
+
+def _log(tx: Transaction, action: str, pin: Pin) -> None:
+    log.record(
+        tx.session,
+        action,
+        actor=pin.pinned_by,
+        resource=("pin", pin.id),
+        environment_id=str(pin.environment_id),
+        commit=pin.commit_hash,
+        branch=pin.branch,
+        number=pin.number,
+    )

@@ -1,0 +1,141 @@
+"""Projects, environments and the Flux objects that belong to them."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from models import Deployment, Environment, GitopsResource, Pin, Project, Repository
+
+
+async def of_repository(session: AsyncSession, repository_id: UUID) -> Sequence[Project]:
+    """The projects of a repository."""
+    query = sa.select(Project).where(Project.repository_id == repository_id).order_by(Project.slug)
+    return (await session.execute(query)).scalars().all()
+
+
+async def environments(
+    session: AsyncSession, repository_id: UUID, *, branch: str | None = None
+) -> Sequence[tuple[Project, Environment]]:
+    """The environments of a repository's projects, in the order that people see; those of one branch only."""
+    query = (
+        sa.select(Project, Environment)
+        .join(Environment, Environment.project_id == Project.id)
+        .where(Project.repository_id == repository_id, Environment.gitops_resource_id.is_not(None))
+        .order_by(Project.slug, Environment.position, Environment.name)
+    )
+    if branch is not None:
+        query = query.where(Environment.branch == branch)
+    return [(project, environment) for project, environment in (await session.execute(query)).all()]
+
+
+async def environment_named(session: AsyncSession, project_id: UUID, name: str) -> Environment | None:
+    """An environment of a project by name."""
+    query = sa.select(Environment).where(Environment.project_id == project_id, Environment.name == name)
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+async def live_pin(session: AsyncSession, environment_id: UUID) -> Pin | None:
+    """The pin that an environment follows now."""
+    query = sa.select(Pin).where(Pin.environment_id == environment_id, Pin.ended_at.is_(None))
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+async def pins_of(session: AsyncSession, repository_id: UUID, **wanted: Any) -> Sequence[tuple[Pin, Environment]]:
+    """The live pins of a repository, by pull_request or branch."""
+    query = (
+        sa.select(Pin, Environment)
+        .join(Environment, Environment.id == Pin.environment_id)
+        .join(Project, Project.id == Environment.project_id)
+        .where(Project.repository_id == repository_id, Pin.ended_at.is_(None))
+        .where(*(getattr(Pin, name) == value for name, value in wanted.items()))
+        .order_by(Environment.position)
+    )
+    return [(pin, environment) for pin, environment in (await session.execute(query)).all()]
+
+
+async def shared_source(session: AsyncSession, project: Project, cluster: str, branch: str) -> GitopsResource | None:
+    """The GitRepository that followers of a branch share."""
+    query = sa.select(GitopsResource).where(
+        GitopsResource.project_id == project.id,
+        GitopsResource.type == "git-repository",
+        GitopsResource.environment_id.is_(None),
+        GitopsResource.cluster == cluster,
+        GitopsResource.branch == branch,
+        GitopsResource.deleted_at.is_(None),
+    )
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+async def own_source(session: AsyncSession, environment_id: UUID) -> GitopsResource | None:
+    """The GitRepository that only this environment goes by, while it is pinned."""
+    query = sa.select(GitopsResource).where(
+        GitopsResource.environment_id == environment_id,
+        GitopsResource.type == "git-repository",
+        GitopsResource.deleted_at.is_(None),
+    )
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+async def object_row(
+    session: AsyncSession, cluster: str, type: str, namespace: str, name: str
+) -> GitopsResource | None:
+    """The row of a Flux object."""
+    query = sa.select(GitopsResource).where(
+        GitopsResource.cluster == cluster,
+        GitopsResource.type == type,
+        GitopsResource.namespace == namespace,
+        GitopsResource.name == name,
+        GitopsResource.deleted_at.is_(None),
+    )
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+async def ensure_object(
+    session: AsyncSession,
+    project: Project,
+    *,
+    type: str,
+    cluster: str,
+    name: str,
+    environment_id: UUID | None = None,
+    repository: Repository | None = None,
+    branch: str | None = None,
+) -> GitopsResource:
+    """The row of a Flux object in the project's namespace; made if it is new."""
+    row = await object_row(session, cluster, type, project.namespace, name)
+    if row is None:
+        row = GitopsResource(
+            id=uuid.uuid4(),
+            project_id=project.id,
+            environment_id=environment_id,
+            repository_id=repository.id if repository else None,
+            type=type,
+            cluster=cluster,
+            namespace=project.namespace,
+            name=name,
+            branch=branch,
+        )
+        session.add(row)
+        await session.flush()
+    return row
+
+
+async def unsettled_on(session: AsyncSession, resource_id: UUID, statuses: Sequence[str]) -> list[UUID]:
+    """Deployments that wait for this Flux object."""
+    query = sa.select(Deployment.id).where(
+        Deployment.status.in_(statuses),
+        sa.or_(Deployment.gitops_resource_id == resource_id, Deployment.source_id == resource_id),
+    )
+    return list((await session.execute(query)).scalars())
+
+
+async def objects_of_kind(session: AsyncSession, cluster: str, type: str) -> Sequence[GitopsResource]:
+    """The Flux objects of one kind that should be in a cluster."""
+    query = sa.select(GitopsResource).where(
+        GitopsResource.cluster == cluster, GitopsResource.type == type, GitopsResource.deleted_at.is_(None)
+    )
+    return (await session.execute(query)).scalars().all()

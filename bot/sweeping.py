@@ -1,0 +1,110 @@
+"""What makes good what never arrived: rows that nobody rang for, heads and closings that no delivery told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from bot.core.calls import Call
+from bot.core.errors import BotError
+from bot.core.ports import Forge
+from bot.store import heads, leases, projects, runs
+from bot.store.desk import Desk
+from bot.store.transactions import Store
+from models import Environment, Pin, Project, Repository
+
+logger = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Sweeper:
+    """Rings for rows that are due, and asks the forges what is true."""
+
+    store: Store
+    forges: Mapping[str, Forge]
+    desks: Mapping[str, Desk[Any]]
+
+    async def sweep(self) -> int:
+        """Ring for every row that is due and held by nobody; how many there were."""
+        count = 0
+        for desk in self.desks.values():
+            async with self.store.read() as session:
+                due = await leases.due(session, desk.table, desk.statuses, self.store.clock())
+            for id in due:
+                self.store.bell.ring(desk.queue, id)
+            count += len(due)
+        return count
+
+    async def reconcile(self) -> None:
+        """Compare every repository with its forge; trouble with one does not keep the others waiting."""
+        async with self.store.read() as session:
+            query = sa.select(Repository).join(Project, Project.repository_id == Repository.id).distinct()
+            found = (await session.execute(query)).scalars().all()
+        for repository in found:
+            forge = self.forges.get(repository.provider)
+            if forge is None:
+                continue
+            try:
+                await self._heads(repository, forge)
+                await self._changes(repository, forge)
+            except BotError as error:
+                logger.warning("could not reconcile", repository=repository.full_name, why=str(error))
+
+    async def _heads(self, repository: Repository, forge: Forge) -> None:
+        """Branches that are followed: a head that the ledger lacks is worked like a push."""
+        async with self.store.read() as session:
+            query = (
+                sa.select(Environment.branch)
+                .join(Project, Project.id == Environment.project_id)
+                .where(Project.repository_id == repository.id)
+                .distinct()
+            )
+            branches = (await session.execute(query)).scalars().all()
+        for branch in branches:
+            head = await forge.branch_head(repository.full_name, branch)
+            async with self.store.write() as tx:
+                told = await heads.newest(tx.session, repository.id, "branch", branch)
+                if head is None or head == told:
+                    continue
+                await heads.record(
+                    tx.session, repository.id, "branch", branch, head, actor="sluice", received_at=tx.now
+                )
+                where = f"{repository.provider}:{repository.forge_id}:refs/heads/{branch}"
+                call = Call(
+                    kind="work",
+                    name="push",
+                    key=f"{where}:{told}:{head}:found:{tx.now.isoformat()}",
+                    actor="sluice",
+                    arguments={"branch": branch, "commit": head},
+                )
+                await runs.start(tx, repository, call)
+
+    async def _changes(self, repository: Repository, forge: Forge) -> None:
+        """Open pull requests go into the ledger; pins of closed ones are ended."""
+        now = {change.number: change for change in await forge.open_pull_requests(repository.full_name)}
+        async with self.store.write() as tx:
+            for change in now.values():
+                await heads.record(
+                    tx.session,
+                    repository.id,
+                    "pull_request",
+                    str(change.number),
+                    change.head,
+                    actor="sluice",
+                    received_at=tx.now,
+                )
+            for pin, _ in await projects.pins_of(tx.session, repository.id):
+                if pin.pull_request is not None and pin.pull_request not in now:
+                    await runs.start(tx, repository, _closed(repository, pin))
+
+
+def _closed(repository: Repository, pin: Pin) -> Call:
+    return Call(
+        kind="work",
+        name="closed",
+        key=f"{repository.provider}:{repository.forge_id}:pull:{pin.pull_request}:closed:found:{pin.number}",
+        actor="sluice",
+        arguments={"number": pin.pull_request},
+    )

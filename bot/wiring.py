@@ -1,0 +1,148 @@
+"""The composition root: settings become adapters, adapters become the services of a process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from bot import registry
+from bot.context import GitCredentials
+from bot.core.deployments import UNSETTLED
+from bot.core.ports import Bell, Cluster, Forge
+from bot.deploying import Deployer
+from bot.flux.cluster import KubernetesCluster
+from bot.flux.observer import Observer
+from bot.observing import TYPES, Observations
+from bot.opening import Opener
+from bot.reporting import Reporter
+from bot.runner import Runner
+from bot.settings import Settings
+from bot.store import desk
+from bot.store.database import Database
+from bot.store.desk import Desk
+from bot.store.transactions import Store
+from bot.sweeping import Sweeper
+from models import Delivery, Deployment, Notification, Run
+from models.base import now
+
+SWEEP_SECONDS = 5.0
+RECONCILE_SECONDS = 300.0
+logger = structlog.get_logger()
+
+
+def make_forges(settings: Settings) -> dict[str, Forge]:
+    """An adapter for each forge that is configured."""
+    known = registry.forges()
+    return {name: known[name](each.url, each.token) for name, each in settings.forges.items()}
+
+
+def make_clusters(settings: Settings) -> dict[str, KubernetesCluster]:
+    """The cluster of the kubeconfig, or the one that this process runs in."""
+    if settings.kubeconfig is not None:
+        return {"default": KubernetesCluster.from_kubeconfig("default", settings.kubeconfig)}
+    return {"default": KubernetesCluster.in_cluster("default")}
+
+
+class Backend:
+    """Everything behind the intake: works the queues, observes the clusters, sweeps. It lives on one event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bell: Bell,
+        *,
+        observe: bool = True,
+        sweep_seconds: float = SWEEP_SECONDS,
+        reconcile_seconds: float = RECONCILE_SECONDS,
+    ) -> None:
+        self._settings, self._bell, self._observe = settings, bell, observe
+        self._sweep_seconds, self._reconcile_seconds = sweep_seconds, reconcile_seconds
+        self._background: list[asyncio.Task[None]] = []
+        self._desks: dict[str, Desk[Any]] = {}
+
+    async def start(self) -> None:
+        """Connect, and begin to observe and sweep."""
+        settings = self._settings
+        self.database = Database(settings.database_url)
+        self.store = Store(self.database, self._bell, now)
+        self.forges: Mapping[str, Forge] = make_forges(settings)
+        self.clusters = make_clusters(settings)
+        self._desks = make_desks(self.store, self.forges, self.clusters, git_credentials(settings))
+        self.sweeper = Sweeper(self.store, self.forges, self._desks)
+        if self._observe:
+            for cluster in self.clusters.values():
+                self._background.append(asyncio.create_task(self._observer(cluster).run()))
+        self._background.append(asyncio.create_task(_every(self._sweep_seconds, self._sweep)))
+        self._background.append(asyncio.create_task(_every(self._reconcile_seconds, self.sweeper.reconcile)))
+
+    async def stop(self) -> None:
+        """End what runs in the background, then close all connections."""
+        for task in self._background:
+            task.cancel()
+        for task in self._background:
+            with suppress(asyncio.CancelledError):
+                await task
+        for forge in self.forges.values():
+            await forge.close()
+        for cluster in self.clusters.values():
+            await cluster.close()
+        await self.database.close()
+
+    async def serve(self, queue: str, id: UUID) -> None:
+        """Work on one row."""
+        await desk.serve(self.store, self._desks[queue], id)
+
+    async def _sweep(self) -> None:
+        await self.sweeper.sweep()
+
+    def _observer(self, cluster: KubernetesCluster) -> Observer:
+        seen = Observations(self.store, cluster.name)
+        return Observer(
+            cluster.name,
+            cluster.connection,
+            tuple(TYPES),
+            on_change=seen.changed,
+            on_gone=seen.gone,
+            known=seen.known,
+        )
+
+
+def git_credentials(settings: Settings) -> dict[str, GitCredentials]:
+    """What Flux fetches with, by forge."""
+    return {
+        name: GitCredentials(each.git_username, each.git_token)
+        for name, each in settings.forges.items()
+        if each.git_token is not None
+    }
+
+
+def make_desks(
+    store: Store,
+    forges: Mapping[str, Forge],
+    clusters: Mapping[str, Cluster],
+    credentials: Mapping[str, GitCredentials],
+) -> dict[str, Desk[Any]]:
+    """The queues and what is done for each."""
+    opener = Opener(store, forges)
+    runner = Runner(store, forges, clusters, credentials)
+    deployer = Deployer(store, forges, clusters, dict.fromkeys(credentials, True))
+    reporter = Reporter(store, forges)
+    return {
+        "open": Desk("open", Delivery, ("recorded",), opener.open, opener.give_up),
+        "execute": Desk("execute", Run, ("queued",), runner.execute, runner.give_up),
+        "advance": Desk("advance", Deployment, UNSETTLED, deployer.advance, deployer.give_up),
+        "report": Desk("report", Notification, ("queued",), reporter.report, reporter.give_up),
+    }
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Do something again and again; its failure is logged and does not end it."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            logger.exception("background work failed", work=getattr(work, "__name__", repr(work)))
+        await asyncio.sleep(seconds)

@@ -1,0 +1,273 @@
+"""Set GitOps up for a repository: environments, and the Flux objects that bring its commits there."""
+
+import re
+import uuid
+from dataclasses import dataclass
+
+import msgspec
+
+from bot import objects
+from bot.context import Context
+from bot.core import manifests, repoconfig
+from bot.core.deployments import short
+from bot.core.errors import UserError
+from bot.core.manifests import Manifest
+from bot.core.ports import Cluster, Tree
+from bot.core.results import Result, done
+from bot.core.roles import Role
+from bot.inputs import Evidence, read
+from bot.registry import command
+from bot.store import deployments, log, projects
+from bot.store.deployments import Place, Wish, patience
+from bot.store.transactions import Transaction
+from models import Environment, GitopsResource, Project
+
+
+class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`/enable [environment…]`."""
+
+    environments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The rows of a project: its environments with the sources and Kustomizations that belong to them."""
+
+    project: Project
+    places: list[Place]
+    shared: dict[str, GitopsResource]  # by environment id: the source that it follows unpinned
+    going_by: dict[str, GitopsResource]  # by environment id: the source that it goes by now
+
+
+@command("enable", needs=Role.ADMIN, on=("open",))
+async def enable(ctx: Context, args: Args) -> Result:
+    """Set GitOps up for this repository, or bring it up to date.
+
+    Without names: development, staging and production at deploy/<name>, or what .sluice.yaml on the default branch
+    says. Running it again changes only what differs.
+    """
+    head = await ctx.forge.branch_head(ctx.repository.full_name, ctx.repository.default_branch)
+    if head is None:
+        raise UserError("branch_missing", f"the default branch {ctx.repository.default_branch} does not exist yet")
+    if ctx.repository.private and ctx.git_credentials is None:
+        raise UserError(
+            "git_credentials_missing",
+            "this repository is private and Sluice has no token that Flux may fetch with; the operator sets "
+            f"SLUICE_{ctx.repository.provider.upper()}_GIT_TOKEN (read-only)",
+        )
+    wanted = await _wanted(ctx, args, head)
+    async with ctx.store.write() as tx:
+        setup = await _rows(tx, ctx, wanted)
+    await _check_namespaces(ctx, setup)
+    made = await _apply(ctx, setup)
+    evidence = {where.environment.name: await read(ctx.forge, where, head) for where in setup.places}
+    async with ctx.store.write() as tx:
+        await _activate(tx, ctx, setup, head, evidence)
+    return done(_report(setup, head, made))
+
+
+# What is wanted.
+
+
+async def _wanted(ctx: Context, args: Args, head: str) -> list[repoconfig.Environment]:
+    tree = await ctx.forge.tree(ctx.repository.full_name, head)
+    by_name = {environment.name: environment for environment in await _config(ctx, tree)}
+    unknown = [name for name in args.environments if name not in by_name]
+    if unknown:
+        known = ", ".join(f"`{name}`" for name in by_name)
+        raise UserError("target_unknown", f"`{unknown[0]}` is no environment here; there are {known}")
+    wanted = [by_name[name] for name in dict.fromkeys(args.environments or by_name)]
+    missing = [] if tree.truncated else [each for each in wanted if each.path.strip("/") not in tree.entries]
+    if missing:
+        raise UserError("path_missing", _files_to_add(ctx.repository.default_branch, missing))
+    return wanted
+
+
+async def _config(ctx: Context, tree: Tree) -> tuple[repoconfig.Environment, ...]:
+    """What the default branch says; never what the pull request says."""
+    branch, entry = ctx.repository.default_branch, tree.entries.get(repoconfig.FILE)
+    if entry is None:
+        return repoconfig.default_environments(branch)
+    return repoconfig.parse(await ctx.forge.blob(ctx.repository.full_name, entry.oid), branch).environments
+
+
+def _files_to_add(branch: str, missing: list[repoconfig.Environment]) -> str:
+    files = "\n".join(f"- `{each.path}/kustomization.yaml`" for each in missing)
+    return (
+        f"these folders do not exist on `{branch}`; add them with at least this file each, then `/enable` again:\n\n"
+        f"{files}\n\n```yaml\napiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: []\n```"
+    )
+
+
+# The rows.
+
+
+async def _rows(tx: Transaction, ctx: Context, wanted: list[repoconfig.Environment]) -> Setup:
+    project = await _project(tx, ctx)
+    shared: dict[str, GitopsResource] = {}
+    going_by: dict[str, GitopsResource] = {}
+    places = []
+    for position, each in enumerate(wanted):
+        environment = await _environment(tx, project, each, position)
+        where = Place(ctx.repository, project, environment)
+        places.append(where)
+        source = await projects.ensure_object(
+            tx.session,
+            project,
+            type="git-repository",
+            cluster=environment.cluster,
+            name=manifests.branch_source_name(environment.branch),
+            repository=ctx.repository,
+            branch=environment.branch,
+        )
+        pin = await projects.live_pin(tx.session, environment.id)
+        shared[environment.name] = source
+        going_by[environment.name] = await tx.session.get_one(GitopsResource, pin.source_id) if pin else source
+    return Setup(project, places, shared, going_by)
+
+
+async def _project(tx: Transaction, ctx: Context) -> Project:
+    found = await projects.of_repository(tx.session, ctx.repository.id)
+    if found:
+        project = found[0]
+    else:
+        name = ctx.repository.full_name.split("/", 1)[1]
+        id = uuid.uuid4()
+        project = Project(
+            id=id,
+            organization_id=ctx.repository.organization_id,
+            repository_id=ctx.repository.id,
+            name=name,
+            slug=manifests.slug(re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-") or name),
+            namespace=manifests.project_namespace(id),
+        )
+        tx.session.add(project)
+    project.initialization_job_id, project.initialization_started_at = ctx.run.id, tx.now
+    project.initialization_error = None
+    await tx.session.flush()
+    return project
+
+
+async def _environment(tx: Transaction, project: Project, wanted: repoconfig.Environment, position: int) -> Environment:
+    environment = await projects.environment_named(tx.session, project.id, wanted.name)
+    if environment is None:
+        environment = Environment(id=uuid.uuid4(), project_id=project.id, name=wanted.name)
+        tx.session.add(environment)
+    environment.type = wanted.name if wanted.name in ("development", "staging", "production") else "other"
+    environment.branch, environment.path, environment.cluster = wanted.branch, wanted.path.strip("/"), wanted.cluster
+    environment.target_namespace = wanted.namespace or manifests.target_namespace(project.namespace, wanted.name)
+    environment.position = position
+    environment.config = {
+        "interval": wanted.interval,
+        "timeout": wanted.timeout,
+        "service_account": wanted.service_account,
+    }
+    await tx.session.flush()
+    row = await projects.ensure_object(
+        tx.session,
+        project,
+        type="kustomization",
+        cluster=wanted.cluster,
+        name=manifests.kustomization_name(wanted.name),
+        environment_id=environment.id,
+    )
+    environment.gitops_resource_id = row.id
+    return environment
+
+
+# The cluster.
+
+
+async def _check_namespaces(ctx: Context, setup: Setup) -> None:
+    """A namespace that exists without the project's label is somebody else's."""
+    for where in setup.places:
+        cluster = ctx.cluster(where.environment.cluster)
+        for name in (setup.project.namespace, where.environment.target_namespace):
+            found = await cluster.get("Namespace", None, name)
+            if found is None:
+                continue
+            if found["metadata"].get("labels", {}).get(manifests.PROJECT_LABEL) != str(setup.project.id):
+                raise UserError("namespace_taken", f"the namespace `{name}` exists and is not this project's")
+
+
+async def _apply(ctx: Context, setup: Setup) -> list[str]:
+    """Write every object and have it read back; what there is now, for people."""
+    made: list[str] = []
+    written: set[tuple[str, str, str]] = set()
+    for where in setup.places:
+        cluster = ctx.cluster(where.environment.cluster)
+        for manifest in _manifests(ctx, setup, where):
+            metadata = manifest["metadata"]
+            key = (where.environment.cluster, manifest["kind"], f"{metadata.get('namespace', '')}/{metadata['name']}")
+            if key in written:
+                continue
+            written.add(key)
+            await _write(cluster, manifest)
+            if manifest["kind"] in ("Namespace", "GitRepository", "Kustomization"):
+                made.append(f"{manifest['kind']} `{key[2].lstrip('/')}`")
+    return made
+
+
+def _manifests(ctx: Context, setup: Setup, where: Place) -> list[Manifest]:
+    environment, project = where.environment, setup.project
+    ours = objects.owner(project)
+    theirs = objects.owner(project, environment)
+    account = environment.config.get("service_account")
+    git = objects.git(ctx.repository, with_secret=ctx.git_credentials is not None)
+    result = [manifests.namespace(ours, project.namespace)]
+    if ctx.git_credentials is not None:
+        result.append(manifests.credentials(ours, ctx.git_credentials.username, ctx.git_credentials.token))
+    result.append(manifests.branch_source(ours, git, environment.branch))
+    result.append(manifests.namespace(theirs, environment.target_namespace))
+    if account == manifests.account_name(environment.name):
+        result.append(manifests.service_account(theirs, environment.name))
+        result.append(manifests.role_binding(theirs, environment.name, environment.target_namespace))
+    result.append(objects.kustomization(where, setup.going_by[environment.name].name))
+    return result
+
+
+async def _write(cluster: Cluster, manifest: Manifest) -> None:
+    written = await cluster.apply(manifest)
+    for field, value in manifest.get("spec", {}).items():
+        if written.object.get("spec", {}).get(field) != value:
+            kind, name = manifest["kind"], manifest["metadata"]["name"]
+            raise UserError("not_kept", f"the cluster did not keep `spec.{field}` of {kind} {name}: is its CRD older?")
+
+
+# The end.
+
+
+async def _activate(tx: Transaction, ctx: Context, setup: Setup, head: str, evidence: dict[str, Evidence]) -> None:
+    project = await tx.session.get_one(Project, setup.project.id)
+    project.status, project.initialization_completed_at = "active", tx.now
+    log.record(
+        tx.session,
+        "project.enabled",
+        event_type="audit",
+        actor=ctx.run.actor,
+        organization_id=project.organization_id,
+        resource=("project", project.id),
+        environments=[where.environment.name for where in setup.places],
+    )
+    for where in setup.places:
+        name = where.environment.name
+        if setup.going_by[name].id != setup.shared[name].id:
+            continue  # it is pinned
+        wish = Wish(
+            commit=head,
+            source_id=setup.shared[name].id,
+            trigger="enable",
+            requested_by=ctx.run.actor,
+            inputs_digest=evidence[name].inputs_digest,
+            config_digest=evidence[name].config_digest,
+            run_id=ctx.run.id,
+            pull_request=ctx.call.number,
+            patience=patience(where.environment),
+        )
+        await deployments.open_(tx, where, wish)
+
+
+def _report(setup: Setup, head: str, made: list[str]) -> str:
+    names = ", ".join(f"`{where.environment.name}`" for where in setup.places)
+    listed = "\n".join(f"- {each}" for each in made)
+    return f"GitOps is set up for {names}, from {short(head)} on. In the cluster:\n\n{listed}"

@@ -1,0 +1,154 @@
+"""A branch moved: bring the environments that follow it to the new head."""
+
+from uuid import UUID
+
+import msgspec
+
+from bot import pinning
+from bot.context import Context
+from bot.core.calls import Call
+from bot.core.deployments import Phase, short
+from bot.core.errors import UserError
+from bot.core.events import Pushed
+from bot.core.results import Result, done, ignored
+from bot.inputs import Evidence, read
+from bot.registry import event, work
+from bot.store import deployments, projects, runs
+from bot.store.deployments import Place, Wish
+from bot.store.transactions import Transaction
+from models import Environment
+
+KEPT = "sluice/keep/"
+NOT_DEPLOYED = (Phase.SUPERSEDED, Phase.REJECTED, Phase.CANCELLED)
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """A branch was at `commit` when somebody pushed; None: it was deleted."""
+
+    branch: str
+    commit: str | None
+
+
+class Follow(msgspec.Struct, frozen=True):
+    """An environment is to follow its branch to `commit`."""
+
+    branch: str
+    commit: str
+    environment: str
+
+
+@event(Pushed)
+def calls(event: Pushed) -> list[Call]:
+    """A push is a hint: its key is the head that it left. Our own branches are of no interest."""
+    if event.branch.startswith(KEPT):
+        return []
+    repository = event.repository
+    return [
+        Call(
+            kind="work",
+            name="push",
+            key=f"{repository.forge}:{repository.id}:refs/heads/{event.branch}:{event.before}:{event.after}",
+            actor=event.actor,
+            arguments={"branch": event.branch, "commit": event.after},
+        )
+    ]
+
+
+@work("push")
+async def push(ctx: Context, args: Moved) -> Result:
+    """Start one run for each environment that follows the branch, for the head that it has now."""
+    head = await ctx.forge.branch_head(ctx.repository.full_name, args.branch)
+    kept = await _keep_pins(ctx, args.branch)
+    if head is None or args.commit is None:
+        return ignored(f"the branch is gone; {kept} pins kept")
+    async with ctx.store.write() as tx:
+        following = await projects.environments(tx.session, ctx.repository.id, branch=args.branch)
+        for commit in dict.fromkeys((args.commit, head)):
+            for _, environment in following:
+                await runs.start(tx, ctx.repository, _follow(ctx, args.branch, commit, environment))
+    return done(f"{len(following)} environments follow {args.branch}; {kept} pins kept")
+
+
+async def _keep_pins(ctx: Context, branch: str) -> int:
+    """A deleted or rewritten branch must not take a pinned commit out of Flux's reach."""
+    async with ctx.store.read() as session:
+        pinned = await projects.pins_of(session, ctx.repository.id, branch=branch)
+    kept = 0
+    for pin, environment in pinned:
+        cluster = ctx.cluster(environment.cluster)
+        with_secret = ctx.git_credentials is not None
+        kept += await pinning.keep_reachable(ctx.store, ctx.forge, cluster, pin, with_secret=with_secret)
+    return kept
+
+
+def _follow(ctx: Context, branch: str, commit: str, environment: Environment) -> Call:
+    """Keyed by what the environment had then, so that going back to an older commit is news again."""
+    where = f"{ctx.repository.provider}:{ctx.repository.forge_id}:refs/heads/{branch}"
+    return Call(
+        kind="work",
+        name="follow",
+        key=f"{where}:{commit}:{environment.id}:{environment.last_number}",
+        actor=ctx.run.actor,
+        arguments={"branch": branch, "commit": commit, "environment": str(environment.id)},
+    )
+
+
+@work("follow")
+async def follow(ctx: Context, args: Follow) -> Result:
+    """Open a deployment if the environment's inputs changed; say what became of a commit that was overtaken."""
+    async with ctx.store.read() as session:
+        where = await deployments.place(session, UUID(args.environment))
+        pin = await projects.live_pin(session, where.environment.id)
+    if pin is not None:
+        return ignored(f"{where.environment.name} is pinned to {short(pin.commit_hash)}")
+    head = await ctx.forge.branch_head(ctx.repository.full_name, args.branch)
+    if head is None:
+        return ignored("the branch is gone")
+    evidence = await read(ctx.forge, where, args.commit)
+    async with ctx.store.write() as tx:
+        if head == args.commit:
+            return await _open(tx, ctx, where, args, evidence)
+        return await _overtaken(tx, ctx, where, args, evidence, head)
+
+
+async def _wish(tx: Transaction, ctx: Context, where: Place, args: Follow, evidence: Evidence) -> Wish:
+    source = await projects.shared_source(tx.session, where.project, where.environment.cluster, args.branch)
+    if source is None:
+        raise UserError("not_enabled", f"nothing follows {args.branch} here; `/enable` sets it up")
+    return Wish(
+        commit=args.commit,
+        source_id=source.id,
+        trigger="push",
+        requested_by=ctx.run.actor,
+        inputs_digest=evidence.inputs_digest,
+        config_digest=evidence.config_digest,
+        run_id=ctx.run.id,
+    )
+
+
+async def _open(tx: Transaction, ctx: Context, where: Place, args: Follow, evidence: Evidence) -> Result:
+    name = where.environment.name
+    last = await deployments.newest(tx.session, where.environment.id, without=NOT_DEPLOYED)
+    if last is not None and last.run_id != ctx.run.id and last.inputs_digest == evidence.inputs_digest:
+        return ignored(f"nothing that {name} is made of changed since {short(last.commit_hash)}", code="untouched")
+    await deployments.open_(tx, where, await _wish(tx, ctx, where, args, evidence))
+    return done(f"{name} goes to {short(args.commit)}")
+
+
+async def _overtaken(
+    tx: Transaction, ctx: Context, where: Place, args: Follow, evidence: Evidence, head: str
+) -> Result:
+    """A newer head is there: its own run brings it out, here it is said what became of this one."""
+    environment = where.environment.id
+    if await deployments.of_commit(tx.session, environment, args.commit):
+        return ignored("it was told already")
+    lately = await deployments.latest(tx.session, environment, without=NOT_DEPLOYED, limit=2)
+    before = [row for row in lately if row.commit_hash != head]
+    if before and before[0].inputs_digest == evidence.inputs_digest:
+        return ignored(f"{where.environment.name} is not made of what changed", code="untouched")
+    wish = await _wish(tx, ctx, where, args, evidence)
+    if any(row.commit_hash == head and row.inputs_digest == evidence.inputs_digest for row in lately):
+        await deployments.open_(tx, where, wish)  # it goes live as a part of the head
+    else:
+        await deployments.open_overtaken(tx, where, wish, by=head)
+    return done(f"{short(args.commit)} was overtaken by {short(head)}")

@@ -31,6 +31,13 @@ PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler
 FLUX = "system:serviceaccounts:flux-system"
 GROUPS = {"source-controller": (FLUX,), "kustomize-controller": (FLUX,), "admin": ("system:masters",)}
 """The groups that a user of this name is in when none are given."""
+OPERATOR = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: tests-operator}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: tests-operator}]
+"""
 CONTROLLERS = (
     "namespace-controller,garbage-collector-controller,clusterrole-aggregation-controller,serviceaccount-controller,"
     "deployment-controller,replicaset-controller,statefulset-controller,daemonset-controller,job-controller,"
@@ -124,7 +131,7 @@ class ControlPlane:
 
     def stop_api_server(self) -> None:
         """Stop the API server; all connections to it end."""
-        self._own("kube-apiserver").stop(grace=5)
+        self._own("kube-apiserver").stop(grace=1)
 
     def start_api_server(self, seconds: float = 30) -> None:
         """Start the API server again, at the same address."""
@@ -205,7 +212,8 @@ class ControlPlane:
     @functools.cached_property
     def operator(self) -> Objects:
         """The cluster's objects as an administrator whom the policies let through."""
-        return self.objects_as("operator", ["system:masters", "sluice-operators"])
+        self.admin.apply(OPERATOR)
+        return self.objects_as("tests-operator", ["sluice-operators"])
 
     def apply(self, what: str | Object, **options: Any) -> list[Object]:
         """As administrator: see ``Objects.apply``."""

@@ -10,11 +10,11 @@ T = TypeVar("T")
 
 
 def until(check: Callable[[], T | None], seconds: float, what: str, every: float = 0.05) -> T:
-    """What the check answers as soon as that is neither None nor False; TimeoutError after these seconds."""
+    """What the check answers as soon as that is anything but None, False or empty; TimeoutError after these seconds."""
     deadline = time.monotonic() + seconds
     while True:
         answer = check()
-        if answer is not None and answer is not False:
+        if answer:
             return answer
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds:g} s: {what}")

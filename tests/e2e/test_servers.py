@@ -1,0 +1,484 @@
+"""The servers themselves: what later tests take for granted about the cluster, the stand-in and Gitea."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes.client import ApiException
+
+from tests.servers.control_plane import CHECKOUT, ControlPlane
+from tests.servers.gitea import Gitea
+from tests.servers.gitea_account import Account, GiteaError
+from tests.servers.objects import Object, Objects, condition, is_ready
+from tests.servers.waiting import until
+
+pytestmark = pytest.mark.e2e
+
+LABELS = {"app.kubernetes.io/managed-by": "sluice"}
+REQUESTED = "reconcile.fluxcd.io/requestedAt"
+
+
+def deployment(image: str = "web:1", *, impossible: bool = False) -> str:
+    """A Deployment that kwok makes Ready, or one that no node can take."""
+    pod: dict[str, Any] = {"containers": [{"name": "web", "image": image}]}
+    if impossible:
+        pod["nodeSelector"] = {"no-such": "node"}
+    labels = {"app": "web"}
+    return json.dumps(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "web"},
+            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
+        }
+    )
+
+
+class Site:
+    """One project on the servers: a repository, its namespaces and accounts, everything written by Sluice's user."""
+
+    def __init__(self, plane: ControlPlane, gitea: Gitea) -> None:
+        name = uuid.uuid4().hex[:8]
+        self.plane, self.gitea = plane, gitea
+        self.sluice = plane.objects_as("sluice")
+        self.namespace, self.target = f"project-{name}", f"project-{name}-dev"
+        self.repository = gitea.create_repository(f"shop-{name}", {"deploy/dev/web.yaml": deployment()})
+        for namespace in (self.namespace, self.target):
+            self.sluice.apply(self._object("v1", "Namespace", namespace, None))
+        self.give_credentials(gitea.git_token)
+        self._make_account()
+
+    def give_credentials(self, token: str) -> None:
+        """Write the Secret that the source is fetched with."""
+        data = {"username": self.gitea.bot.name, "password": token}
+        self.sluice.apply(self._object("v1", "Secret", "git", self.namespace) | {"stringData": data})
+
+    def source(self, ref: dict[str, str], name: str = "source", **spec: Any) -> None:
+        """Write a GitRepository."""
+        spec = {
+            "url": self.gitea.clone_url(self.repository),
+            "interval": "10m",
+            "ref": ref,
+            "secretRef": {"name": "git"},
+            **spec,
+        }
+        self.sluice.apply(self._object(KINDS["GitRepository"], "GitRepository", name, self.namespace) | {"spec": spec})
+
+    def kustomization(self, **spec: Any) -> None:
+        """Write the Kustomization of the one environment."""
+        spec = {
+            "path": "deploy/dev",
+            "prune": True,
+            "wait": True,
+            "interval": "10m",
+            "retryInterval": "1s",
+            "timeout": "1m",
+            "deletionPolicy": "Orphan",
+            "targetNamespace": self.target,
+            "serviceAccountName": "sluice-dev",
+            "sourceRef": {"kind": "GitRepository", "name": "source"},
+            **spec,
+        }
+        self.sluice.apply(self._object(KINDS["Kustomization"], "Kustomization", "dev", self.namespace) | {"spec": spec})
+
+    def request(self, name: str = "source") -> str:
+        """Ask for reconciliation of the source and return the token."""
+        token = uuid.uuid4().hex
+        body = {"metadata": {"annotations": {REQUESTED: token}}}
+        self.sluice.patch("GitRepository", name, body, self.namespace)
+        return token
+
+    def handled(self, token: str, name: str = "source") -> Object:
+        """The source once this request was handled; a failing one is Progressing again at each retry."""
+
+        def done(item: Object) -> bool:
+            handled = item.get("status", {}).get("lastHandledReconcileAt") == token
+            return handled and condition(item).get("status") in ("True", "False")
+
+        return self.plane.admin.wait("GitRepository", name, self.namespace, done)
+
+    def ready(self, kind: str, name: str) -> Object:
+        """The object once it is Ready."""
+        return self.plane.admin.wait(kind, name, self.namespace, is_ready)
+
+    def _make_account(self) -> None:
+        rbac = "rbac.authorization.k8s.io/v1"
+        self.sluice.apply(self._object("v1", "ServiceAccount", "sluice-dev", self.namespace))
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "sluice-deployer"}
+        subject = {"kind": "ServiceAccount", "name": "sluice-dev", "namespace": self.namespace}
+        binding = self._object(rbac, "RoleBinding", "sluice-dev", self.target)
+        self.sluice.apply(binding | {"roleRef": role, "subjects": [subject]})
+
+    def _object(self, version: str, kind: str, name: str, namespace: str | None) -> Object:
+        metadata: Object = {"name": name, "labels": LABELS}
+        if namespace:
+            metadata["namespace"] = namespace
+        return {"apiVersion": version, "kind": kind, "metadata": metadata}
+
+
+KINDS = {"GitRepository": "source.toolkit.fluxcd.io/v1", "Kustomization": "kustomize.toolkit.fluxcd.io/v1"}
+
+
+@pytest.fixture
+def site(control_plane: ControlPlane, gitea: Gitea) -> Site:
+    """A project that nothing was deployed of yet."""
+    return Site(control_plane, gitea)
+
+
+def commit_of(item: Object) -> str:
+    """The commit of a source's artifact."""
+    return str(item["status"]["artifact"]["revision"]).rpartition(":")[2]
+
+
+def test_a_commit_becomes_a_ready_deployment(site: Site) -> None:
+    """Gitea, the stand-in, kustomize-controller, the scheduler and kwok together."""
+    head = site.gitea.owner.head(site.repository)
+    site.source({"branch": "main"})
+    site.kustomization()
+
+    applied = site.ready("Kustomization", "dev")
+
+    assert applied["status"]["lastAppliedRevision"] == f"main@sha1:{head}"
+    web = site.plane.get("Deployment", "web", site.target)
+    assert web is not None
+    assert condition(web, "Available")["status"] == "True"
+
+
+def test_moving_a_pin_is_applied_at_once(site: Site) -> None:
+    """A pin names branch and commit; the revision keeps the form branch@sha1:commit."""
+    first = str(site.gitea.owner.head(site.repository))
+    site.source({"branch": "main", "commit": first})
+    site.kustomization()
+    site.ready("Kustomization", "dev")
+    second = site.gitea.writer.commit(site.repository, {"deploy/dev/web.yaml": deployment("web:2")})
+
+    assert commit_of(site.handled(site.request())) == first
+    site.source({"branch": "main", "commit": second})
+    done = site.plane.admin.wait(
+        "Kustomization",
+        "dev",
+        site.namespace,
+        lambda it: it.get("status", {}).get("lastAppliedRevision") == f"main@sha1:{second}",
+    )
+
+    assert is_ready(done)
+
+
+def fork_head(site: Site) -> str:
+    """Open a pull request from a fork; returns its head."""
+    site.gitea.owner.set_collaborator(site.repository, site.gitea.forker.name, "read")
+    fork = site.gitea.forker.fork(site.repository)
+    sha = site.gitea.forker.commit(fork, {"deploy/dev/web.yaml": deployment("evil:1")}, new_branch="evil")
+    site.gitea.forker.open_pull(site.repository, f"{site.gitea.forker.name}:evil")
+    return sha
+
+
+@pytest.mark.parametrize("ref", [{"branch": "main"}, {}], ids=["with branch", "commit alone"])
+def test_a_forks_head_is_not_found(site: Site, ref: dict[str, str]) -> None:
+    """The forge knows the commit, but no branch of the repository has it; the old artifact stays."""
+    old = str(site.gitea.owner.head(site.repository))
+    site.source({"branch": "main", "commit": old})
+    site.ready("GitRepository", "source")
+    sha = fork_head(site)
+
+    site.source({**ref, "commit": sha})
+    failed = site.handled(site.request())
+
+    ready = condition(failed)
+    assert (ready["status"], ready["reason"]) == ("False", "GitOperationFailed")
+    assert f"unable to resolve commit object for '{sha}': object not found" in ready["message"]
+    assert ready["observedGeneration"] == failed["metadata"]["generation"] != failed["status"]["observedGeneration"]
+    assert commit_of(failed) == old
+
+
+def test_a_deleted_branch_fails_and_keeps_the_artifact(site: Site) -> None:
+    """Not the branch's commits are missing, but the branch."""
+    sha = site.gitea.writer.commit(site.repository, {"x": "y"}, new_branch="feature")
+    site.source({"branch": "feature", "commit": sha})
+    site.ready("GitRepository", "source")
+
+    site.gitea.owner.delete_branch(site.repository, "feature")
+    failed = site.handled(site.request())
+
+    assert condition(failed)["reason"] == "GitOperationFailed"
+    assert 'couldn\'t find remote ref "refs/heads/feature"' in condition(failed)["message"]
+    assert commit_of(failed) == sha
+
+
+def test_a_rewritten_branch_loses_its_old_commit(site: Site) -> None:
+    """After a force push the old commit is reachable from nowhere."""
+    first = str(site.gitea.owner.head(site.repository))
+    old = site.gitea.writer.commit(site.repository, {"x": "1"})
+    site.source({"branch": "main", "commit": old})
+    site.ready("GitRepository", "source")
+
+    site.gitea.owner.force_push(site.repository, "main", {"x": "2"}, onto=first)
+
+    assert "object not found" in condition(site.handled(site.request()))["message"]
+
+
+def test_a_wrong_credential_fails_until_it_is_right(site: Site) -> None:
+    """The condition names the failure; with the right token the next request succeeds."""
+    site.give_credentials("wrong")
+    site.source({"branch": "main"})
+    failed = site.handled(site.request())
+    assert condition(failed)["reason"] == "GitOperationFailed"
+    assert "authentication required" in condition(failed)["message"]
+    assert "artifact" not in failed["status"]
+
+    site.give_credentials(site.gitea.git_token)
+    site.handled(site.request())
+    site.ready("GitRepository", "source")
+
+
+def test_a_revoked_token_fails(site: Site) -> None:
+    """A token that was good once is refused like a wrong one."""
+    site.give_credentials(site.gitea.bot.create_token(site.namespace, ["read:repository"]))
+    site.source({"branch": "main"})
+    site.ready("GitRepository", "source")
+
+    site.gitea.bot.revoke_token(site.namespace)
+
+    assert "authentication required" in condition(site.handled(site.request()))["message"]
+
+
+def test_a_missing_secret_is_said(site: Site) -> None:
+    """This is the one failure with another reason."""
+    site.source({"branch": "main"}, secretRef={"name": "nowhere"})
+    assert condition(site.handled(site.request()))["reason"] == "AuthenticationFailed"
+
+
+def test_a_source_is_fetched_again_at_its_interval(site: Site) -> None:
+    """Nobody asks, and the new commit arrives."""
+    site.source({"branch": "main"}, interval="1s")
+    site.ready("GitRepository", "source")
+    new = site.gitea.writer.commit(site.repository, {"x": "y"})
+    site.plane.admin.wait("GitRepository", "source", site.namespace, lambda it: commit_of(it) == new)
+
+
+def test_a_suspended_source_is_left_alone(site: Site) -> None:
+    """Even a request is not handled; it is as soon as the source is resumed."""
+    site.source({"branch": "main"}, suspend=True)
+    site.source({"branch": "main"}, name="other")
+    token = site.request()
+    site.handled(site.request("other"), "other")
+    suspended = site.plane.get("GitRepository", "source", site.namespace)
+    assert suspended is not None
+    assert "conditions" not in suspended["status"]
+
+    site.source({"branch": "main"}, suspend=False)
+    site.handled(token)
+
+
+def test_a_deleted_source_goes(site: Site) -> None:
+    """The finalizer is the stand-in's to take away."""
+    site.source({"branch": "main"})
+    made = site.ready("GitRepository", "source")
+    assert made["metadata"]["finalizers"] == ["finalizers.fluxcd.io"]
+
+    site.sluice.delete("GitRepository", "source", site.namespace)
+    site.plane.admin.wait_gone("GitRepository", "source", site.namespace)
+
+
+def test_a_bad_release_fails_and_the_next_one_cancels_it(site: Site) -> None:
+    """A Deployment that no node can take never gets Ready; a fix need not wait for the timeout."""
+    site.gitea.writer.commit(site.repository, {"deploy/dev/web.yaml": deployment("web:2", impossible=True)})
+    site.source({"branch": "main"})
+    site.kustomization(timeout="5m")
+    site.plane.admin.wait(
+        "Kustomization",
+        "dev",
+        site.namespace,
+        lambda it: "health checks" in condition(it, "Healthy").get("message", ""),
+    )
+
+    fixed = site.gitea.writer.commit(site.repository, {"deploy/dev/web.yaml": deployment("web:3")})
+    site.request()
+
+    done = site.ready("Kustomization", "dev")
+    assert done["status"]["lastAppliedRevision"].endswith(fixed)
+
+
+def refused(objects: Objects, kind: str, name: str, body: Object, namespace: str, subresource: str = "") -> str:
+    with pytest.raises(ApiException) as caught:
+        objects.patch(kind, name, body, namespace, subresource=subresource)
+    assert caught.value.status == 403
+    return str(caught.value.body)
+
+
+def test_only_sluice_moves_a_pin(site: Site) -> None:
+    """The gate refuses even system:masters; reconcile requests and Flux's own status pass."""
+    site.source({"branch": "main"})
+    site.ready("GitRepository", "source")
+    admin = site.plane.admin
+
+    moved = {"spec": {"ref": {"branch": "other"}}}
+    assert "belongs to Sluice" in refused(admin, "GitRepository", "source", moved, site.namespace)
+    forged = {"status": {"artifact": None}}
+    assert "only Flux" in refused(admin, "GitRepository", "source", forged, site.namespace, "status")
+    unlabelled = {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}}
+    assert "belongs to Sluice" in refused(admin, "Namespace", site.namespace, unlabelled, "")
+    with pytest.raises(ApiException, match="belongs to Sluice"):
+        admin.delete("Namespace", site.namespace)
+    admin.patch("GitRepository", "source", {"metadata": {"annotations": {REQUESTED: "now"}}}, site.namespace)
+    site.handled("now")
+    site.plane.operator.patch("GitRepository", "source", {"spec": {"interval": "9m"}}, site.namespace)
+
+
+def test_sluice_writes_only_where_it_may(site: Site) -> None:
+    """The fence holds Sluice's own user; its role has no reading of Secrets."""
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x", "namespace": "default"}}
+    with pytest.raises(ApiException, match="sluice-fence"):
+        site.sluice.apply(secret)
+    for read in (lambda: site.sluice.get("Secret", "git", site.namespace), lambda: site.sluice.list("Secret")):
+        with pytest.raises(ApiException, match="403"):
+            read()
+
+
+def test_policies_can_be_taken_out(site: Site) -> None:
+    """Tests can try accounts and policies each alone."""
+    site.source({"branch": "main"})
+    with site.plane.without_policies():
+        site.plane.admin.patch("GitRepository", "source", {"spec": {"interval": "9m"}}, site.namespace)
+    refused(site.plane.admin, "GitRepository", "source", {"spec": {"interval": "8m"}}, site.namespace)
+
+
+def test_all_recover_when_the_api_server_comes_back(site: Site) -> None:
+    """Same address, same objects; what was pushed meanwhile is applied."""
+    if site.plane.foreign:
+        pytest.skip("the API server of a cluster that was handed in is not ours to stop")
+    site.source({"branch": "main"}, interval="1s")
+    site.kustomization()
+    site.ready("Kustomization", "dev")
+
+    site.plane.stop_api_server()
+    pushed = site.gitea.writer.commit(site.repository, {"deploy/dev/web.yaml": deployment("web:2")})
+    site.plane.start_api_server()
+
+    site.plane.admin.wait(
+        "Kustomization",
+        "dev",
+        site.namespace,
+        lambda it: it["status"].get("lastAppliedRevision", "").endswith(pushed) and is_ready(it),
+        60,
+    )
+
+
+@pytest.fixture
+def pull(site: Site) -> tuple[Site, int, str]:
+    """A pull request of the writer, and its head."""
+    head = site.gitea.writer.commit(site.repository, {"a": "1", "b": "2"}, new_branch="feature")
+    return site, site.gitea.writer.open_pull(site.repository, "feature"), head
+
+
+def test_gitea_lists_statuses_and_comments_beyond_one_page(pull: tuple[Site, int, str]) -> None:
+    """More than fit on one page, all of them, in order."""
+    site, number, head = pull
+    for count in range(55):
+        site.gitea.bot.set_status(site.repository, head, "sluice/dev", "pending", str(count))
+        site.gitea.bot.comment(site.repository, number, str(count))
+
+    statuses = site.gitea.reader.statuses(site.repository, head, "sluice/dev")
+    assert [each["description"] for each in statuses] == [str(count) for count in range(55)]
+    comments = site.gitea.reader.comments(site.repository, number, by=site.gitea.bot.name)
+    assert [each["body"] for each in comments] == [str(count) for count in range(55)]
+
+
+def test_gitea_calls_hooks(pull: tuple[Site, int, str]) -> None:
+    """A delivery that nobody takes is kept as failed."""
+    site, number, _head = pull
+    hook = site.gitea.bot.create_hook(site.repository, "http://127.0.0.1:9/webhooks/gitea", "secret")
+    site.gitea.reader.comment(site.repository, number, "/help")
+
+    def delivered() -> list[Object]:
+        return [each for each in site.gitea.deliveries(hook) if each["delivered"]]
+
+    (delivery,) = until(delivered, 10, "Gitea calls the hook")
+    assert (delivery["event"], delivery["succeeded"]) == ("pull_request_comment", False)
+
+
+def test_gitea_keeps_people_to_their_rights(pull: tuple[Site, int, str]) -> None:
+    """A reader cannot push, and a stranger does not even see the repository."""
+    site, number, _head = pull
+
+    def attempt(who: Account) -> int:
+        with pytest.raises(GiteaError) as caught:
+            who.commit(site.repository, {"c": "3"})
+        return caught.value.status
+
+    assert (attempt(site.gitea.reader), attempt(site.gitea.forker)) == (403, 404)
+    merged = site.gitea.owner.merge_pull(site.repository, number)
+    assert site.gitea.owner.head(site.repository) == merged
+
+
+START = """
+import signal, sys
+from tests.servers.control_plane import ControlPlane
+from tests.servers.gitea import Gitea
+plane, gitea = ControlPlane(), Gitea()
+plane.start(), gitea.start()
+pids = [process.pid for process in (*plane._processes.values(), gitea._process)]
+print(*pids, plane.folder, gitea.folder, flush=True)
+signal.pause()
+"""
+
+
+def test_nothing_outlives_killed_tests() -> None:
+    """SIGKILL leaves no server behind."""
+    child = subprocess.Popen([sys.executable, "-c", START], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    *pids, cluster, server = child.stdout.readline().split()
+    assert len(pids) == 8
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+
+    until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in pids), 10, "all servers are gone")
+    for folder in (cluster, server):
+        subprocess.run(["rm", "-rf", folder], check=True)
+
+
+def test_a_cluster_can_be_handed_in(control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the user's own kubeconfig nothing is started, and users come from the cluster itself."""
+    monkeypatch.setenv("KUBECONFIG", str(control_plane.admin_kubeconfig))
+    monkeypatch.setenv("SLUICE_E2E_KUBECONFIG", "1")
+    with ControlPlane() as handed_in:
+        assert handed_in.url == control_plane.url
+        sluice = Objects(handed_in.sluice_kubeconfig)
+        sluice.list("Kustomization")
+        with pytest.raises(ApiException, match="sluice-fence"):
+            sluice.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "not-ours"}})
+        sluice.close()
+        with pytest.raises(ApiException, match="403"):
+            handed_in.objects_as("dave", ["developers"]).list("Kustomization")
+        handed_in.operator.list("Secret")
+
+
+def test_without_go_the_build_says_what_is_missing(tmp_path: Path) -> None:
+    """Exit code 2, and how to go on."""
+    env = {**os.environ, "SLUICE_SERVERS_CACHE": str(tmp_path / "cache"), "PATH": "/nowhere"}
+    env.pop("KUBEBUILDER_ASSETS", None)
+    command = [sys.executable, "-m", "tests.servers.build", "--only", "etcd"]
+    done = subprocess.run(command, cwd=CHECKOUT, env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no `go` on PATH" in done.stderr
+    assert "KUBEBUILDER_ASSETS" in done.stderr
+
+
+def test_ready_made_programs_are_used(tmp_path: Path) -> None:
+    """What the folder has is taken from there."""
+    (tmp_path / "etcd").write_text("")
+    env = {**os.environ, "SLUICE_SERVERS_CACHE": str(tmp_path / "cache"), "KUBEBUILDER_ASSETS": str(tmp_path)}
+    command = [sys.executable, "-m", "tests.servers.build", "--list"]
+    done = subprocess.run(command, cwd=CHECKOUT, env=env, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].endswith(str(tmp_path / "etcd"))
+    assert lines[1].endswith("not built")

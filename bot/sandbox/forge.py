@@ -71,6 +71,11 @@ class SandboxForge:
         with self._state.lock:
             return self._state.add_user(login, type).token
 
+    def token(self, login: str) -> str:
+        """An account's token."""
+        with self._state.lock:
+            return self._state.user(login).token
+
     def create_repository(
         self, owner: str, name: str, files: Mapping[str, bytes], private: bool = False, default_branch: str = "main"
     ) -> str:
@@ -176,11 +181,11 @@ class SandboxForge:
             repository, user = self._found(repo, by)
             self._acts.reopen_pull(repository, number, user)
 
-    def merge_pull_request(self, repo: str, number: int, by: str) -> str:
-        """Merge a pull request and the merge commit."""
+    def merge_pull_request(self, repo: str, number: int, by: str, squash: bool = False) -> str:
+        """Merge a pull request, by a merge commit or squashed into one, and the commit on the base branch."""
         with self._state.lock:
             repository, user = self._found(repo, by)
-            return self._acts.merge_pull(repository, number, user)
+            return self._acts.merge_pull(repository, number, user, squash=squash)
 
     def open_issue(self, repo: str, title: str, by: str, body: str | None = None) -> int:
         """Open a plain issue and its number."""
@@ -218,6 +223,14 @@ class SandboxForge:
             repository, user = self._found(repo, by)
             return self._acts.review(repository, number, event, body, user).id
 
+    def add_status(
+        self, repo: str, sha: str, state: str, context: str, by: str, description: str | None = None
+    ) -> None:
+        """Set a commit status as some other program would."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            self._acts.status(repository, sha, state, context, description, None, user)
+
     def _found(self, repo: str, login: str) -> tuple[Repository, User]:
         return self._state.repository(repo), self._state.user(login)
 
@@ -238,7 +251,7 @@ class SandboxForge:
     @property
     def deliveries(self) -> list[Delivery]:
         """Every webhook delivery so far, also those that were not sent yet."""
-        return list(self._deliveries.log)
+        return self._deliveries.log()
 
     def statuses(self, repo: str, sha: str, context: str | None = None) -> list[Status]:
         """A commit's statuses, oldest first."""

@@ -141,8 +141,11 @@ class Acts:
     def _base_moved(self, base: Repository, issue: Issue, pull: Pull, after: str, by: User) -> None:
         """GitHub calls a pull request merged when its base branch comes to contain it."""
         if self._store.is_ancestor(base.full_name, pull.head_sha, after):
-            pull.merged_at, pull.merged_by, pull.merge_sha = self._state.clock(), by, after
-            self._close(base, issue, pull, by)
+            self._merged(base, issue, pull, after, by)
+
+    def _merged(self, base: Repository, issue: Issue, pull: Pull, sha: str, by: User) -> None:
+        pull.merged_at, pull.merged_by, pull.merge_sha = self._state.clock(), by, sha
+        self._close(base, issue, pull, by)
 
     def _point(self, base: Repository, issue: Issue, pull: Pull, sha: str) -> None:
         if pull.head_repository is not base:
@@ -236,8 +239,8 @@ class Acts:
         self._state.require(repository, by, "read" if issue.user is by else "triage")
         return issue
 
-    def merge_pull(self, repository: Repository, number: int, by: User) -> str:
-        """Merge a pull request with a merge commit."""
+    def merge_pull(self, repository: Repository, number: int, by: User, *, squash: bool) -> str:
+        """Merge a pull request, with a merge commit or squashed into one of its own."""
         self._state.require(repository, by, "write")
         issue, pull = self._state.pull(repository, number)
         before = self._store.head(repository.full_name, pull.base_branch)
@@ -245,12 +248,18 @@ class Acts:
             raise Refusal(405, "Pull Request is not mergeable")
         label = f"{pull.head_repository.owner.login}/{pull.head_branch}"
         message = f"Merge pull request #{number} from {label}\n\n{issue.title}"
+        if squash:
+            message = f"{issue.title} (#{number})"
         try:
-            sha = self._store.merge(repository.full_name, pull.base_branch, pull.head_sha, message, by.signature)
+            sha = self._store.merge(
+                repository.full_name, pull.base_branch, pull.head_sha, message, by.signature, squash=squash
+            )
         except MergeConflict as error:
             raise Refusal(405, "Pull Request has merge conflicts") from error
         self._state.record("pull.merged", repository, by, number=number, sha=sha)
         self._moved(repository, pull.base_branch, before, sha, by)
+        if squash:
+            self._merged(repository, issue, pull, sha, by)
         return sha
 
     def review(self, repository: Repository, number: int, event: str, body: str, by: User) -> Review:

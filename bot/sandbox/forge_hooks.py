@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 import httpx2
 import msgspec
@@ -21,6 +21,7 @@ from bot.sandbox.forge_state import Hook, Refusal, Repository, State, iso
 
 LARGEST_PAYLOAD = 25 * 1024 * 1024
 _KEPT_RESPONSE = 4096
+_KEPT_DELIVERIES = 20_000
 _TIMEOUT = 10.0
 
 
@@ -34,7 +35,6 @@ class Delivery:
     repository: Repository
     event: str
     action: str | None
-    payload: Mapping[str, Any]
     headers: dict[str, str]
     body: bytes = field(repr=False)
     redelivery: bool = False
@@ -44,6 +44,11 @@ class Delivery:
     status_code: int | None = None
     response_headers: dict[str, str] = field(default_factory=dict)
     response_body: str = ""
+
+    def payload(self) -> Any:
+        """What the event says."""
+        form = self.headers["Content-Type"] != "application/json"
+        return msgspec.json.decode(parse_qs(self.body)[b"payload"][0] if form else self.body)
 
     def summary(self) -> dict[str, Any]:
         """The delivery as the hook's list shows it."""
@@ -65,7 +70,7 @@ class Delivery:
     def details(self) -> dict[str, Any]:
         """The delivery with its request and response."""
         response = {"headers": self.response_headers, "payload": self.response_body}
-        request = {"headers": self.headers, "payload": self.payload}
+        request = {"headers": self.headers, "payload": self.payload()}
         return {**self.summary(), "url": self.hook.url, "request": request, "response": response}
 
 
@@ -73,7 +78,7 @@ class Deliveries:
     """The queue and the log of webhook requests, with knobs that make the network worse than it is."""
 
     def __init__(self, state: State, *, timeout: float = _TIMEOUT) -> None:
-        self.log: list[Delivery] = []
+        self._log: dict[int, Delivery] = {}
         self._state = state
         self._timeout = timeout
         self._queue: deque[Delivery] = deque()
@@ -103,7 +108,7 @@ class Deliveries:
         guid, action = str(uuid.uuid4()), payload.get("action")
         headers = _headers(hook, repository, event, guid, body)
         number = self._state.next_id()
-        self._enqueue(Delivery(number, guid, hook, repository, event, action, payload, headers, body))
+        self._enqueue(Delivery(number, guid, hook, repository, event, action, headers, body))
 
     def redeliver(self, delivery_id: int) -> Delivery:
         """Send a delivery again: another id, the same GUID, the same body."""
@@ -117,10 +122,15 @@ class Deliveries:
     def find(self, delivery_id: int) -> Delivery:
         """The delivery of that id, 404 without one."""
         with self._wake:
-            for delivery in self.log:
-                if delivery.id == delivery_id:
-                    return delivery
-        raise Refusal(404, "Not Found")
+            found = self._log.get(delivery_id)
+        if found is None:
+            raise Refusal(404, "Not Found")
+        return found
+
+    def log(self) -> list[Delivery]:
+        """The last deliveries, oldest first, also those not sent yet."""
+        with self._wake:
+            return list(self._log.values())
 
     # Knobs
 
@@ -169,7 +179,9 @@ class Deliveries:
 
     def _enqueue(self, delivery: Delivery) -> None:
         with self._wake:
-            self.log.append(delivery)
+            self._log[delivery.id] = delivery
+            if len(self._log) > _KEPT_DELIVERIES:
+                del self._log[next(iter(self._log))]
             if self._holding:
                 self._held.append(delivery)
             else:

@@ -174,7 +174,10 @@ class Web:
             return
         if scope["type"] != "http":
             return
-        request = _request(scope, await _body(receive))
+        body = await _body(receive)
+        if body is None:
+            return
+        request = _request(scope, body)
         if not self._state.url and "host" in request.headers:
             self._state.url = self._state.store.url = f"{scope.get('scheme', 'http')}://{request.headers['host']}"
         fault = self._fault(request)
@@ -305,11 +308,14 @@ def _request(scope: Scope, body: bytes) -> Request:
     return Request(scope["method"], path, query, headers, body)
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body, None when the client left before its end."""
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         part: bytes = message.get("body", b"")
         size += len(part)
         if size <= LARGEST_BODY + 1:

@@ -252,7 +252,7 @@ class TalkRoutes:
 
     def _hook_deliveries(self, request: Request, repository: Repository) -> Reply:
         hook = self._found(request, repository)
-        sent = [d for d in reversed(self._deliveries.log) if d.hook is hook and d.delivered_at is not None]
+        sent = [d for d in reversed(self._deliveries.log()) if d.hook is hook and d.delivered_at is not None]
         return after_cursor(request, sent, lambda delivery: delivery.summary())
 
     def _hook_delivery(self, request: Request, repository: Repository) -> Reply:

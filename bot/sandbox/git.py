@@ -254,8 +254,13 @@ class GitStore:
             best = common - {parent for sha in common for parent in self._parents[sha]}
             return min(best, default=None)
 
-    def merge(self, full_name: str, base: str, head_sha: str, message: str, author: str) -> str:
-        """Merge a commit into a branch with a merge commit, path by path; MergeConflict when both changed one."""
+    def merge(
+        self, full_name: str, base: str, head_sha: str, message: str, author: str, *, squash: bool = False
+    ) -> str:
+        """Merge a commit into a branch, path by path; MergeConflict when both changed one.
+
+        The result is a merge commit, or with `squash` an ordinary one.
+        """
         with self._lock:
             ours = self.head(full_name, base)
             if ours is None:
@@ -263,7 +268,8 @@ class GitStore:
             changes = self.merge_changes(full_name, ours, head_sha)
             repo = self._repo(full_name)
             tree = _replaced(repo, self._raw_commit(full_name, ours).tree, changes)
-            sha = self._write_commit(repo, tree, [ours, head_sha], message, author)
+            parents = [ours] if squash else [ours, head_sha]
+            sha = self._write_commit(repo, tree, parents, message, author)
             self.set_ref(full_name, base, sha, ours)
             return sha
 

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import socket
 import threading
 from urllib.parse import parse_qs
 
@@ -64,9 +65,23 @@ class Receiver:
         self._server.server_close()
 
 
+class Clock:
+    """Stands still unless told otherwise."""
+
+    now = 1_800_000_000.0  # 2027-01-15T08:00:00Z
+
+    def __call__(self):
+        return self.now
+
+
 @pytest.fixture
-def forge(tmp_path):
-    forge = SandboxForge(GitStore(tmp_path))
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def forge(tmp_path, clock):
+    forge = SandboxForge(GitStore(tmp_path, clock=clock), clock=clock)
     for login in ("ada", "ben", "eve", "sluice"):
         forge.add_user(login)
     forge.create_repository("acme", "shop", FILES)
@@ -83,7 +98,7 @@ def forge(tmp_path):
 @pytest.fixture
 def client(forge):
     with httpx2.Client(
-        base_url=forge.url, headers={"Authorization": f"Bearer {token(forge, 'sluice')}"}, trust_env=False
+        base_url=forge.url, headers={"Authorization": f"Bearer {forge.token('sluice')}"}, trust_env=False
     ) as client:
         yield client
 
@@ -95,12 +110,8 @@ def receiver():
     receiver.close()
 
 
-def token(forge, login):
-    return forge._state.users[login].token
-
-
 def as_user(forge, login):
-    return {"Authorization": f"token {token(forge, login)}"}
+    return {"Authorization": f"token {forge.token(login)}"}
 
 
 def hooked(client, receiver, **more):
@@ -329,6 +340,24 @@ class TestPullRequests:
         with pytest.raises(Refusal, match="not mergeable"):
             forge.merge_pull_request(SHOP, number, "ada")
 
+    def test_squash(self, forge, client, receiver):
+        """A squashed request is merged, although its head is not in the base branch."""
+        number = pull(forge)
+        before, head = forge.head(SHOP), forge.head(SHOP, "topic")
+        hooked(client, receiver)
+        sha = forge.merge_pull_request(SHOP, number, "ada", squash=True)
+        forge.settle()
+        assert forge.store.info(SHOP, sha).parents == (before,)
+        assert not forge.store.is_ancestor(SHOP, head, sha)
+        assert client.get(f"/repos/{SHOP}/pulls/{number}").json()["merged"] is True
+        assert receiver.names == ["ping", "push", "pull_request.closed"]
+
+    def test_pushed_by_hand(self, forge, client):
+        """A request whose commits are pushed to the base branch counts as merged."""
+        number = pull(forge)
+        forge.move_branch(SHOP, "main", forge.head(SHOP, "topic"), "ada", force=False)
+        assert client.get(f"/repos/{SHOP}/pulls/{number}").json()["merged"] is True
+
     def test_conflict(self, forge, client):
         """A request that conflicts says so and cannot be merged."""
         number = pull(forge)
@@ -447,17 +476,15 @@ class TestComments:
         assert 'page=9>; rel="last"' in first
         assert client.get(f"/repos/{SHOP}/issues/{number}/comments?page=99").json() == []
 
-    def test_since(self, tmp_path, client, forge):
+    def test_since(self, client, forge, clock):
         """Catching up asks for what changed since a time, over the whole repository."""
-        now = [1_800_000_000.0]
-        forge._state.clock = lambda: now[0]
         number = pull(forge)
         old = forge.comment(SHOP, number, "old", by="ada")
         forge.comment(SHOP, number, "middle", by="ada")
-        now[0] += 3600
+        clock.now += 3600
         forge.edit_comment(SHOP, old, "old, edited", by="ada")
         forge.comment(SHOP, number, "new", by="ada")
-        path = f"/repos/{SHOP}/issues/comments?since=2027-01-15T09:00:00Z"
+        path = f"/repos/{SHOP}/issues/comments?since=2027-01-15T08:30:00Z"
         assert [comment["body"] for comment in client.get(path).json()] == ["old, edited", "new"]
         newest = client.get(f"{path}&sort=created&direction=desc").json()
         assert [comment["body"] for comment in newest] == ["new", "old, edited"]
@@ -506,9 +533,8 @@ class TestStatuses:
     def test_a_thousand_at_most(self, forge, client):
         """The thousand and first status of one commit and context is refused, another context is not."""
         sha = forge.head(SHOP)
-        acts, state = forge._acts, forge._state
         for _ in range(1000):
-            acts.status(state.repository(SHOP), sha, "pending", "a", None, None, state.user("sluice"))
+            forge.add_status(SHOP, sha, "pending", "a", by="sluice")
         answer = client.post(f"/repos/{SHOP}/statuses/{sha}", json={"state": "success", "context": "a"})
         assert answer.status_code == 422
         assert "maximum number of statuses" in answer.json()["errors"][0]["message"]
@@ -690,7 +716,6 @@ class TestWebhooks:
     def test_held_reordered_duplicated_lost(self, forge, client, receiver):
         """The network's tricks, one at a time."""
         hooked(client, receiver, events=["push"])
-        forge.settle()
         forge.hold_deliveries()
         shas = [forge.push(SHOP, "main", {"a": str(count).encode()}, by="ada") for count in range(3)]
         forge.settle()
@@ -713,7 +738,7 @@ class TestWebhooks:
         assert lost.status_code == 502
         forge.redeliver(lost.id)
         forge.settle()
-        assert receiver.got[-1][0]["X-Github-Delivery".replace("Github", "GitHub")] == lost.guid
+        assert receiver.got[-1][0]["X-GitHub-Delivery"] == lost.guid
 
     def test_statuses_are_announced(self, forge, client, receiver):
         """A status made through the API comes back as an event."""
@@ -797,6 +822,17 @@ class TestFaults:
         assert answer.status_code == status
         assert answer.json()["message"]
 
+    def test_a_client_that_leaves_has_no_effect(self, forge):
+        """Half a request is none."""
+        sha = forge.head(SHOP)
+        host, port = forge.url.removeprefix("http://").split(":")
+        head = f"POST /repos/{SHOP}/statuses/{sha} HTTP/1.1\r\nHost: x\r\nUser-Agent: x\r\nContent-Length: 99\r\n"
+        with socket.create_connection((host, int(port))) as wire:
+            wire.sendall(f"{head}Authorization: Bearer {forge.token('ada')}\r\n\r\n".encode() + b'{"state": "success"}')
+            wire.shutdown(socket.SHUT_WR)
+            wire.recv(1024)
+        assert forge.statuses(SHOP, sha) == []
+
     @pytest.mark.parametrize("path", ["/nope", "/repos/a", f"/repos/{SHOP}/pulls/x", f"/repos/{SHOP}/pulls/{10**30}"])
     def test_unknown_paths(self, client, path):
         """404 in GitHub's shape."""
@@ -816,8 +852,8 @@ def test_flux_needs_a_token_for_private_repositories(forge):
     url = f"{forge.url}/acme/vault.git"
     forge.set_permission("acme/vault", "ada", "read")
 
-    assert forge.store.fetch(url, ("git", token(forge, "ada")), "main", None).files == {"a": b"1"}
-    for credentials in (None, ("git", "wrong"), ("git", token(forge, "eve"))):
+    assert forge.store.fetch(url, ("git", forge.token("ada")), "main", None).files == {"a": b"1"}
+    for credentials in (None, ("git", "wrong"), ("git", forge.token("eve"))):
         with pytest.raises(FetchError, match="authentication required"):
             forge.store.fetch(url, credentials, "main", None)
 

@@ -105,7 +105,7 @@ def _written(answer: dict[str, Any]) -> Written:
     metadata = answer["metadata"]
     return Written(
         uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
+        resource_version=metadata.get("resourceVersion", ""),  # a dry run that would make the object has none
         generation=metadata.get("generation", 0),
         object=answer,
     )

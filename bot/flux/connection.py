@@ -139,20 +139,22 @@ class Connection:
         limits: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         used = await self._opened()
+        key = dict(used.configuration.api_key)
         response = await _once(used, method, path, query, body, content_type, limits)
-        if response.status == 401 and await self._renew(used):
+        if response.status == 401 and await self._renew(used, key):
             response.release()
             response = await _once(await self._opened(), method, path, query, body, content_type, limits)
         return response
 
-    async def _renew(self, used: Any) -> bool:
+    async def _renew(self, used: Any, key: dict[str, str]) -> bool:
         """The server refused the credentials: whether others are at hand, in the kubeconfig or by its plug-in."""
         async with self._lock:
-            if self._client is not used:
+            if self._client is not used or used.configuration.api_key != key:
                 return True
             fresh = await self._settings()
-            if _credentials(fresh) == _credentials(used.configuration):
-                return False
+            if _place(fresh) == _place(used.configuration):
+                used.configuration.api_key = fresh.api_key
+                return bool(fresh.api_key != key)
             self._client = client.ApiClient(fresh)
         await used.close()  # calls that are under way on it end as TemporaryError
         return True
@@ -174,11 +176,13 @@ class Connection:
             # The loader's texts go on with the place, and with that the user's token.
             words = str(error).partition(" in ")[0] if isinstance(error, config.ConfigException) else ""
             raise ConfigError(f"the cluster's configuration cannot be used: {words or type(error).__name__}") from None
+        if not str(settings.host).startswith(("https://", "http://")):
+            raise ConfigError("the cluster's configuration cannot be used: it names no server")
         return settings
 
 
-def _credentials(settings: client.Configuration) -> tuple[Any, ...]:
-    return settings.host, dict(settings.api_key), settings.cert_file, settings.key_file, settings.ssl_ca_cert
+def _place(settings: client.Configuration) -> tuple[Any, ...]:
+    return settings.host, settings.cert_file, settings.key_file, settings.ssl_ca_cert
 
 
 async def _once(
@@ -294,6 +298,8 @@ def refusal(status: int, raw: bytes, body: Object | None) -> BotError:
         return NotFound(words, known_kind=bool(details.get("name")))
     if status == 409:
         return _conflict(details, words)
+    if status == 422 and any(cause.get("field") == "metadata.uid" for cause in details.get("causes") or []):
+        return StaleObject(words)  # another object of this name
     if status == 410:
         return Expired(words)
     # Older API servers answer 500 to a field that their schema lacks.

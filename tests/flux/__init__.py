@@ -1,0 +1,1 @@
+"""The cluster's client and the observer, against servers that speak the Kubernetes API."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from bot.context import Context
-from bot.core.arguments import usage
+from bot.core.arguments import explain, usage
 from bot.core.calls import Call
 from bot.core.errors import ConfigError, UserError
 from bot.core.events import Event
@@ -44,7 +44,7 @@ class Command:
 
     @property
     def usage(self) -> str:
-        """How it is written, without the slash."""
+        """How it is written."""
         return usage(self.name, self.arguments)
 
 
@@ -134,12 +134,13 @@ def help_text(name: str | None = None) -> str:
     """All commands in a line each, or one of them whole; as Markdown."""
     known = commands()
     if name is None:
-        lines = [f"- `/{each.usage}` — {each.summary} (needs: {_needs(each)})" for each in known.values()]
+        lines = [f"- `{each.usage}` — {each.summary} (needs: {_needs(each)})" for each in known.values()]
         return "\n".join([*lines, "", "`/help COMMAND` tells more."])
     found = known.get(name.lstrip("/"))
     if found is None:
         raise UserError("unknown_command", f"there is no such command; there are {', '.join(f'`/{n}`' for n in known)}")
-    return f"`/{found.usage}` (needs: {_needs(found)})\n\n{inspect.getdoc(found.handler)}"
+    arguments = "".join(f"\n- `{shown}` {description}" for shown, description in explain(found.arguments))
+    return f"`{found.usage}` (needs: {_needs(found)})\n\n{inspect.getdoc(found.handler)}\n{arguments}".rstrip()
 
 
 @cache

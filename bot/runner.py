@@ -83,7 +83,7 @@ class Runner:
                 raise UserError("not_permitted", why)
         if change.head_repository_id != context.repository.forge_id and command.needs > Role.NONE:
             raise UserError("fork_not_allowed", "pull requests from forks run no commands here")
-        return await command.handler(context, convert(call.words, command.arguments))
+        return await command.handler(context, convert(call.words, command.arguments, command.name))
 
     async def _pull_request(self, forge: Forge, repository: Repository, call: Call) -> PullRequest | None:
         """The pull request as the forge tells it now; its head goes into the ledger for later commands."""

@@ -1,5 +1,9 @@
 """A worker in this process: Dramatiq's threads around one event loop."""
 
+import asyncio
+import signal
+import threading
+
 import dramatiq
 
 from bot.settings import Settings
@@ -33,3 +37,22 @@ class Worker:
             self._worker.stop(timeout=20_000)
             self._worker = None
         self.broker.close()
+
+
+def wait_for_the_end() -> None:
+    """Wait for SIGINT or SIGTERM."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()
+
+
+async def observe_until_the_end(settings: Settings) -> None:
+    """Observe and sweep until SIGINT or SIGTERM; others work the queue."""
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    backend = Backend(settings, Bell(make_broker(settings.redis_url)))
+    await backend.start()
+    await ended.wait()
+    await backend.stop()

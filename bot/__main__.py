@@ -1,0 +1,188 @@
+"""The command line: `sluice`, also `python -m bot`."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bot import log, registry, settings
+from bot.core import repoconfig
+from bot.core.errors import BotError, ConfigError, UserError
+
+app = App(
+    name="sluice",
+    help="The gate between pull requests and Flux.",
+    help_epilogue="Settings come from the environment: `sluice settings` lists them.",
+    version_flags=["--version"],
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def _settings(*, serving: bool = False) -> settings.Settings:
+    loaded = settings.load(os.environ, serving=serving)
+    log.configure(loaded.secrets())
+    return loaded
+
+
+@app.command
+def serve(*, worker: bool = True) -> None:
+    """Receive webhooks; with a worker in this process unless --no-worker.
+
+    Parameters
+    ----------
+    worker
+        Also carry out what the webhooks ask for. Without it run `sluice work` elsewhere, on the same Redis.
+    """
+    from bot.asgi import serve as serve_forever
+    from bot.store.database import migrate as migrate_database
+
+    loaded = _settings(serving=True)
+    if not worker and loaded.redis_url is None:
+        raise ConfigError("--no-worker needs SLUICE_REDIS_URL: without Redis nobody else hears of the work")
+    migrate_database(loaded.database_url)
+    serve_forever(loaded, work=worker)
+
+
+@app.command
+def work(*, observe: bool = True) -> None:
+    """Carry out what the webhooks ask for, from the queue on Redis.
+
+    Parameters
+    ----------
+    observe
+        Also watch the clusters; --no-observe when `sluice observe` does that elsewhere.
+    """
+    from bot.worker import Worker, wait_for_the_end
+
+    worker = Worker(_settings(), observe=observe)
+    worker.start()
+    wait_for_the_end()
+    worker.stop()
+
+
+@app.command
+def observe() -> None:
+    """Watch the clusters and sweep, without working the queue."""
+    from bot.worker import observe_until_the_end
+
+    asyncio.run(observe_until_the_end(_settings()))
+
+
+@app.command
+def migrate() -> None:
+    """Bring the database to this version's tables."""
+    from bot.store.database import migrate as migrate_database
+
+    migrate_database(_settings().database_url)
+    out.print("The database is up to date.")
+
+
+@app.command
+def demo(*, stay: bool = False) -> None:
+    """Play a story in a sandbox: a forge, a cluster with a small Flux, and Sluice between them.
+
+    Parameters
+    ----------
+    stay
+        Keep it running afterwards, with a prompt to type pushes and comments.
+    """
+    from bot.sandbox.demo import main as play
+
+    sys.exit(play(stay=stay))
+
+
+@app.command
+def commands() -> None:
+    """List the slash commands that were found."""
+    table = Table("command", "what it does", "needs", "on pull requests that are", box=None, pad_edge=False)
+    for found in registry.commands().values():
+        states = ", ".join(state for state in ("open", "merged", "closed") if state in found.on)
+        table.add_row(escape(found.usage), found.summary, found.needs.label, states)
+    out.print(table)
+
+
+@app.command(name="settings")
+def show_settings() -> None:
+    """List the settings: environment variables, each also as …_FILE."""
+    table = Table("setting", "meaning", "default", box=None, pad_edge=False)
+    for each in settings.describe():
+        table.add_row(each.name, escape(each.meaning), each.default)
+    out.print(table)
+
+
+@app.command(name="check-config")
+def check_config(file: Path = Path(repoconfig.FILE), *, branch: str = "main") -> None:
+    """Check a repository's .sluice.yaml.
+
+    Parameters
+    ----------
+    file
+        The file to check.
+    branch
+        The repository's default branch.
+    """
+    if not file.is_file():
+        raise ConfigError(f"there is no file {file}")
+    config = repoconfig.parse(file.read_bytes(), branch)
+    for each in config.environments:
+        out.print(f"{each.name}: {each.path} of {each.branch}, cluster {each.cluster}, interval {each.interval}")
+
+
+@app.command
+def connect(forge: str, repository: str) -> None:
+    """Register Sluice's webhook for a repository, with a URL and a secret of its own.
+
+    Parameters
+    ----------
+    forge
+        github or gitea.
+    repository
+        Its full name: owner/name.
+    """
+    from bot.connecting import connect as register
+
+    hook = asyncio.run(register(_settings(), forge, repository))
+    out.print(f"{repository} now sends {', '.join(hook.events)} to {hook.url}")
+
+
+@app.command
+def doctor() -> None:
+    """Check the database, every configured forge and the cluster, and say what to do."""
+    from bot.doctor import examine
+
+    findings = asyncio.run(examine(_settings()))
+    for finding in findings:
+        sign = "[green]✓[/]" if finding.good else "[red]✗[/]"
+        out.print(f"{sign} {finding.what}: {finding.found}", soft_wrap=True)
+        if finding.advice:
+            out.print(f"  → {finding.advice}", soft_wrap=True, markup=False)
+    sys.exit(0 if all(finding.good for finding in findings) else 1)
+
+
+def main(arguments: Annotated[list[str] | None, Parameter(show=False)] = None) -> None:
+    """Run the command line; exit code 0 done, 1 failed, 2 misused."""
+    try:
+        app(arguments, exit_on_error=False, print_error=True, error_console=err)
+    except cyclopts.CycloptsError:
+        sys.exit(2)
+    except ConfigError as error:
+        err.print(f"sluice: {error}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except UserError as error:
+        err.print(f"sluice: {error.message} ({error.code})", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except BotError as error:
+        err.print(f"sluice: {error}", markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

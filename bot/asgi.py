@@ -1,0 +1,54 @@
+"""The server: intake in front, and unless told otherwise a worker behind it in the same process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from litestar import Litestar
+
+from bot.core.ports import Bell
+from bot.settings import Settings
+from bot.store.database import Database
+from bot.store.deliveries import Intake
+from bot.web.app import create_app
+from bot.web.hooks import known_in
+from bot.wiring import make_forges
+from bot.worker import Worker
+
+GRACE_SECONDS = 20  # less than the 30 that Kubernetes gives
+
+
+def make_app(settings: Settings, bell: Bell) -> Litestar:
+    """The web application for these settings."""
+    database = Database(settings.database_url)
+    forges = make_forges(settings)
+
+    @asynccontextmanager
+    async def connected(app: Litestar) -> AsyncIterator[None]:
+        yield
+        for forge in forges.values():
+            await forge.close()
+        await database.close()
+
+    intake = Intake(settings.database_url, bell)
+    return create_app(settings, intake, forges, known_in(database), database.ready, lifespan=[connected])
+
+
+def serve(settings: Settings, *, work: bool = True) -> None:
+    """Serve until told to stop; what is under way then is finished or taken up again by the next start."""
+    worker = Worker(settings)
+    if work:
+        worker.start()
+    try:
+        config = uvicorn.Config(
+            make_app(settings, worker.bell),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        uvicorn.Server(config).run()
+    finally:
+        worker.stop()

@@ -1,0 +1,45 @@
+"""Register a webhook that speaks for one repository only."""
+
+import uuid
+
+import sqlalchemy as sa
+
+from bot.core.errors import ConfigError, UserError
+from bot.core.ports import Hook as Registered
+from bot.settings import Settings
+from bot.store import repositories
+from bot.store.database import Database, migrate
+from bot.wiring import make_forges
+from models import Hook
+
+
+async def connect(settings: Settings, forge: str, name: str) -> Registered:
+    """Register the webhook, or bring it up to date: the row first, so that its deliveries are known."""
+    if settings.public_url is None or not settings.secret_keys:
+        raise ConfigError("set SLUICE_PUBLIC_URL and SLUICE_SECRET_KEYS first: the hook's address and secret need them")
+    adapters = make_forges(settings)
+    if forge not in adapters:
+        raise ConfigError(f"{forge} is not configured; set SLUICE_{forge.upper()}_TOKEN and what belongs to it")
+    migrate(settings.database_url)
+    database, adapter = Database(settings.database_url), adapters[forge]
+    try:
+        told = await adapter.repository(name)
+        if told is None:
+            raise UserError("repository_unknown", f"{forge} has no repository {name} that the bot's token can see")
+        async with database.write() as session:
+            row = await repositories.known(session, told)
+            hook = (
+                await session.execute(sa.select(Hook).where(Hook.repository_id == row.id))
+            ).scalar_one_or_none() or Hook(id=uuid.uuid4(), repository_id=row.id)
+            session.add(hook)
+        url = f"{settings.public_url.rstrip('/')}/webhooks/{forge}/{hook.id}"
+        made = await adapter.register_hook(name, url, settings.hook_secrets(hook.id)[0].decode())
+        async with database.write() as session:
+            await session.execute(
+                sa.update(Hook).where(Hook.id == hook.id).values(forge_hook_id=made.id, status="active")
+            )
+        return made
+    finally:
+        for each in adapters.values():
+            await each.close()
+        await database.close()

@@ -42,9 +42,7 @@ async def _database(settings: Settings) -> Finding:
 
 async def _forges(settings: Settings) -> AsyncIterator[Finding]:
     if not settings.forges:
-        yield Finding(
-            "forges", False, "none is configured", "set SLUICE_GITHUB_… or SLUICE_GITEA_…; see sluice settings"
-        )
+        yield Finding("forges", False, "none is configured", "set SLUICE_GITHUB_… or SLUICE_GITEA_…: sluice settings")
     for name, forge in make_forges(settings).items():
         try:
             yield Finding(name, True, f"speaks to us as {await forge.own_login()}")

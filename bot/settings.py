@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID
 
 import msgspec
@@ -306,7 +306,7 @@ def _postgres_url(rest: str) -> str:
     if not parts.path.strip("/"):
         raise ValueError("name the database: postgresql://USER:PASSWORD@HOST/NAME")
     query = [("ssl" if name == "sslmode" else name, value) for name, value in parse_qsl(parts.query)]
-    return urlunsplit(parts._replace(query=urlencode(query)))
+    return f"{parts.scheme}://{parts.netloc}{parts.path}" + (f"?{urlencode(query)}" if query else "")
 
 
 def _redis_url(text: str) -> str:

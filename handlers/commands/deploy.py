@@ -2,8 +2,10 @@
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from bot.context import Context
 from bot.core.deployments import short
@@ -22,12 +24,12 @@ SHA = re.compile(r"[0-9a-f]{7,40}")
 
 
 class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`/deploy TARGET [SHA] [--behind] [--reason …]`."""
+    """What to deploy where."""
 
-    target: str
-    sha: str | None = None
-    behind: bool = False
-    reason: str | None = None
+    target: Annotated[str, Meta(description="the environment")]
+    sha: Annotated[str | None, Meta(description="a commit of this change", extra={"positional": True})] = None
+    behind: Annotated[bool, Meta(description="also if the change lacks commits of the branch")] = False
+    reason: Annotated[str | None, Meta(description="why, for those who read the log")] = None
 
 
 @dataclass(frozen=True)

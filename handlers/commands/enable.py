@@ -3,8 +3,10 @@
 import re
 import uuid
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from bot import objects
 from bot.context import Context
@@ -24,9 +26,9 @@ from models import Environment, GitopsResource, Project
 
 
 class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`/enable [environment…]`."""
+    """Which environments; all of them for none."""
 
-    environments: tuple[str, ...] = ()
+    environments: Annotated[tuple[str, ...], Meta(description="only these")] = ()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,9 @@
 """Say what commands there are."""
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from bot.context import Context
 from bot.core.results import Result, done
@@ -9,9 +12,9 @@ from bot.registry import command
 
 
 class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`/help [command]`."""
+    """What to explain."""
 
-    command: str | None = None
+    command: Annotated[str | None, Meta(description="the one to explain", extra={"positional": True})] = None
 
 
 @command("help", needs=Role.NONE, on=("open", "merged", "closed"))

@@ -15,7 +15,7 @@ from models import Deployment, GitopsResource, Pin
 
 
 class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`/status`."""
+    """Nothing to choose."""
 
 
 @command("status", needs=Role.VIEWER, on=("open", "merged", "closed"))

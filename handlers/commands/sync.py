@@ -1,6 +1,9 @@
 """Have Flux reconcile now instead of at its next interval."""
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from bot.context import Context
 from bot.core import settling
@@ -15,9 +18,9 @@ from models import GitopsResource
 
 
 class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`/sync [TARGET…]`."""
+    """Which environments; all of them for none."""
 
-    targets: tuple[str, ...] = ()
+    targets: Annotated[tuple[str, ...], Meta(description="only these environments")] = ()
 
 
 @command("sync", needs=Role.DEPLOYER)

@@ -365,8 +365,15 @@ class GitStore:
             return {entry.path: self.blob(full_name, entry.oid) for entry in entries}
 
     def _served(self, url: str, credentials: tuple[str, str] | None) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or (self.url and parts.netloc != urlsplit(self.url).netloc):
+        try:
+            parts = urlsplit(url)
+            ours = not self.url or (parts.hostname, parts.port) == (
+                urlsplit(self.url).hostname,
+                urlsplit(self.url).port,
+            )
+        except ValueError as error:
+            raise FetchError(f"unable to clone '{url}': {error}") from error
+        if parts.scheme not in ("http", "https") or not ours:
             raise FetchError(f"unable to clone '{url}': dial tcp: lookup {parts.hostname}: no such host")
         wanted = parts.path.strip("/").removesuffix(".git").lower()
         name = self._names.get(wanted)

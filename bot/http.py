@@ -3,9 +3,11 @@
 import asyncio
 import json
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -114,6 +116,7 @@ class Client:
             headers=sent,
             follow_redirects=False,
             transport=transport,
+            verify=_trusted(),
             timeout=httpx2.Timeout(self._limits.read, connect=self._limits.connect),
             limits=httpx2.Limits(max_connections=self._limits.connections),
         )
@@ -254,6 +257,12 @@ class Client:
         """Seconds before the next attempt: half fixed, half by chance, so that many callers do not march in step."""
         whole = min(0.5 * 2.0 ** (attempt - 1), 8.0)
         return whole * (0.5 + 0.5 * self._chance())
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that are trusted; reading them takes as long as a dozen calls, so it is done once."""
+    return httpx2.create_ssl_context()
 
 
 def _base(url: str) -> str:

@@ -1,0 +1,469 @@
+"""What every forge adapter promises, tried on each of them."""
+
+import asyncio
+import base64
+import hashlib
+
+import pytest
+
+from bot.core.deployments import Phase
+from bot.core.errors import TemporaryError, UserError
+from bot.core.ports import CommitStatus, ShownStatus, TreeEntry
+from bot.core.roles import Role
+from tests.forges.conftest import Bench
+from tests.forges.server import OWN, TOKEN, Fault, GiteaForge
+
+REPO = "acme/web"
+CONTEXT = "sluice/production"
+MARK = "<!-- sluice:report -->"
+
+ROLES = [
+    ("github", "admin", Role.ADMIN),
+    ("github", "maintain", Role.APPROVER),
+    ("github", "write", Role.DEPLOYER),
+    ("github", "triage", Role.VIEWER),
+    ("github", "read", Role.VIEWER),
+    ("github", "none", Role.NONE),
+    ("github", "wizard", Role.NONE),
+    ("gitea", "owner", Role.ADMIN),
+    ("gitea", "admin", Role.ADMIN),
+    ("gitea", "write", Role.DEPLOYER),
+    ("gitea", "read", Role.VIEWER),
+    ("gitea", "none", Role.NONE),
+    ("gitea", "wizard", Role.NONE),
+]
+
+STATES = {
+    "github": {
+        Phase.WAITING: "pending",
+        Phase.QUEUED: "pending",
+        Phase.APPLYING: "pending",
+        Phase.RECONCILING: "pending",
+        Phase.SUCCEEDED: "success",
+        Phase.FAILED: "failure",
+        Phase.TIMED_OUT: "failure",
+        Phase.SUPERSEDED: "error",
+        Phase.REJECTED: "error",
+        Phase.CANCELLED: "error",
+    },
+    "gitea": {
+        Phase.WAITING: "pending",
+        Phase.QUEUED: "pending",
+        Phase.APPLYING: "pending",
+        Phase.RECONCILING: "pending",
+        Phase.SUCCEEDED: "success",
+        Phase.FAILED: "failure",
+        Phase.TIMED_OUT: "failure",
+        Phase.SUPERSEDED: "skipped",
+        Phase.REJECTED: "skipped",
+        Phase.CANCELLED: "skipped",
+    },
+}
+
+
+def status(phase: str = "applying", text: str = "Applying abc1234", context: str = CONTEXT) -> CommitStatus:
+    return CommitStatus(context=context, phase=phase, text=text, url="https://sluice.example.test/runs/1")
+
+
+async def test_own_login_is_asked_once(bench: Bench) -> None:
+    assert [await bench.forge.own_login() for _ in range(3)] == [OWN] * 3
+    assert len(bench.server.calls) == 1
+
+
+async def test_repository(bench: Bench) -> None:
+    found = await bench.forge.repository(REPO)
+    assert found is not None
+    assert (found.forge, found.id, found.full_name) == (bench.name, "12", REPO)
+    assert (found.default_branch, found.private) == ("main", True)
+    assert await bench.forge.repository("acme/nothing") is None
+
+
+@pytest.mark.parametrize("name", ["acme", "acme/web/x", "../user", "acme/..", "acme/", "acme/we b", "acme/web?x=1"])
+async def test_a_name_that_would_leave_its_place_in_the_url_is_not_sent(bench: Bench, name: str) -> None:
+    with pytest.raises(ValueError):
+        await bench.forge.repository(name)
+    assert bench.server.calls == []
+
+
+@pytest.mark.parametrize(("name", "word", "role"), ROLES)
+async def test_roles(bench: Bench, name: str, word: str, role: Role) -> None:
+    if bench.name != name:
+        return
+    bench.server.roles["alice"] = word
+    assert await bench.forge.role(REPO, "alice") is role
+
+
+async def test_a_stranger_and_odd_logins_have_no_role(bench: Bench) -> None:
+    for login in ("nobody", "dependabot[bot]", "", "..", "a/../../admin"):
+        assert await bench.forge.role(REPO, login) is Role.NONE
+
+
+async def test_no_role_where_the_forge_cannot_answer(bench: Bench) -> None:
+    bench.server.faults = [Fault(503)] * 4
+    with pytest.raises(TemporaryError):
+        await bench.forge.role(REPO, "alice")
+    bench.server.faults = [Fault(403, body='{"message": "Must have admin rights"}')]
+    with pytest.raises(UserError, match="Must have admin rights") as caught:
+        await bench.forge.role(REPO, "alice")
+    assert caught.value.code == "forge_refused"
+
+
+async def test_pull_requests(bench: Bench) -> None:
+    head = bench.server.commit({"a": b"1"})
+    bench.server.pull(1, head)
+    bench.server.pull(2, head, state="closed", merged=True)
+    bench.server.pull(3, head, state="closed")
+    bench.server.pull(4, head, head={"ref": "evil", "sha": head, "repo": {"id": 99}})
+    bench.server.pull(5, head, head={"ref": "gone", "sha": head, "repo": None}, user=None)
+
+    found = {number: await bench.forge.pull_request(REPO, number) for number in range(1, 7)}
+    assert found.pop(6) is None
+    pulls = {number: pull for number, pull in found.items() if pull is not None}
+    assert {number: pull.state for number, pull in pulls.items()} == {
+        1: "open",
+        2: "merged",
+        3: "closed",
+        4: "open",
+        5: "open",
+    }
+    assert (pulls[1].head, pulls[1].head_branch, pulls[1].base_branch) == (head, "feature", "main")
+    assert (pulls[1].author, pulls[1].title, pulls[1].head_repository_id) == ("alice", "Try it", "12")
+    assert (pulls[4].head_repository_id, pulls[5].head_repository_id) == ("99", None)
+    assert pulls[5].author.lower() == "ghost"
+
+
+async def test_open_pull_requests_over_all_pages(bench: Bench) -> None:
+    head = bench.server.commit({"a": b"1"})
+    for number in range(1, 232):
+        bench.server.pull(number, head, state="closed" if number % 77 == 0 else "open")
+    found = await bench.forge.open_pull_requests(REPO)
+    assert [pull.number for pull in found] == [number for number in range(1, 232) if number % 77]
+
+
+async def test_branch_heads(bench: Bench) -> None:
+    head = bench.server.commit({"a": b"1"})
+    for name in ("main", "feature/x#1", "50%", "ünï", "a?b"):
+        bench.server.branches[name] = head
+        assert await bench.forge.branch_head(REPO, name) == head
+    assert await bench.forge.branch_head(REPO, "nothing") is None
+    before = len(bench.server.calls)
+    for name in ("", "..", "a/../b", "/a", "a//b", "."):
+        assert await bench.forge.branch_head(REPO, name) is None
+    assert len(bench.server.calls) == before
+
+
+async def test_commits_by_prefix(bench: Bench) -> None:
+    commit = bench.server.commit({"a": b"1"})
+    assert await bench.forge.commit(REPO, commit) == commit
+    assert await bench.forge.commit(REPO, commit[:7]) == commit
+    assert await bench.forge.commit(REPO, "0123456") is None
+    for odd in ("main", "abc", commit.upper(), "../x", commit + "0" * 30):
+        assert await bench.forge.commit(REPO, odd) is None
+
+
+async def test_ancestors(bench: Bench) -> None:
+    base = bench.server.commit({"a": b"1"})
+    left = bench.server.commit({"a": b"2"}, (base,))
+    right = bench.server.commit({"a": b"3"}, (base,))
+    merged = bench.server.commit({"a": b"4"}, (left, right))
+    other = bench.server.commit({"b": b"1"})
+    table = [
+        (base, base, True),
+        (base, left, True),
+        (base, merged, True),
+        (left, merged, True),
+        (right, merged, True),
+        (left, base, False),
+        (left, right, False),
+        (merged, left, False),
+        (other, merged, False),
+        (merged, other, False),
+        ("a" * 40, base, False),
+        (base, "a" * 40, False),
+    ]
+    for ancestor, descendant, expected in table:
+        assert await bench.forge.is_ancestor(REPO, ancestor, descendant) is expected, (ancestor, descendant)
+
+
+async def test_ancestry_is_not_guessed_while_the_forge_is_down(bench: Bench) -> None:
+    one = bench.server.commit({"a": b"1"})
+    two = bench.server.commit({"a": b"2"}, (one,))
+    bench.server.faults = [Fault(502)] * 8
+    with pytest.raises(TemporaryError):
+        await bench.forge.is_ancestor(REPO, one, two)
+
+
+async def test_trees_and_blobs(bench: Bench) -> None:
+    files = {"README.md": b"# x\n", "a-b": b"-", "a/c": b"c", "a.b": b".", "deploy/web/kustomization.yaml": b"k: 1\n"}
+    commit = bench.server.commit(files)
+    tree = await bench.forge.tree(REPO, commit)
+
+    assert set(tree.entries) == {"", "a", "deploy", "deploy/web", *files}
+    assert tree.truncated is False
+    assert tree.entries[""] == TreeEntry("tree", bench.server.objects[commit].tree.decode())  # type: ignore[attr-defined]
+    for path, content in files.items():
+        entry = tree.entries[path]
+        assert entry.oid == hashlib.sha1(b"blob %d\0%s" % (len(content), content)).hexdigest()
+        assert await bench.forge.blob(REPO, entry.oid) == content
+
+
+async def test_a_binary_and_an_empty_file(bench: Bench) -> None:
+    commit = bench.server.commit({"bin": bytes(range(256)) * 10, "empty": b""})
+    tree = await bench.forge.tree(REPO, commit)
+    assert await bench.forge.blob(REPO, tree.entries["bin"].oid) == bytes(range(256)) * 10
+    assert await bench.forge.blob(REPO, tree.entries["empty"].oid) == b""
+
+
+async def test_a_large_tree_comes_whole(bench: Bench) -> None:
+    commit = bench.server.commit({f"d{n % 7}/f{n}": b"x" for n in range(2500)})
+    tree = await bench.forge.tree(REPO, commit)
+    assert len(tree.entries) == 2500 + 7 + 1
+    assert not tree.truncated
+
+
+async def test_what_must_exist_and_does_not_is_a_refusal(bench: Bench) -> None:
+    for missing in (bench.forge.tree(REPO, "a" * 40), bench.forge.blob(REPO, "b" * 40)):
+        with pytest.raises(UserError) as caught:
+            await missing
+        assert caught.value.code == "forge_refused"
+    with pytest.raises(UserError) as caught:
+        await bench.forge.set_status(REPO, "a" * 40, status())
+    assert caught.value.code == "forge_refused"
+
+
+async def test_a_file_without_content_is_a_refusal(bench: Bench) -> None:
+    for body in ('{"content": null, "encoding": null}', '{"content": "@@", "encoding": "base64"}'):
+        bench.server.faults = [Fault(200, body=body)] * 4
+        with pytest.raises((UserError, TemporaryError)):
+            await bench.forge.blob(REPO, "a" * 40)
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+async def test_every_phase_has_its_state(bench: Bench, phase: Phase) -> None:
+    commit = bench.server.commit({"a": b"1"})
+    wish = status(phase, "superseded by abc1234")
+    await bench.forge.set_status(REPO, commit, wish)
+    expected = ShownStatus(context=CONTEXT, state=STATES[bench.name][phase], text="superseded by abc1234")
+    assert bench.forge.shown(wish) == expected
+    assert await bench.forge.statuses(REPO, commit, CONTEXT) == [expected]
+
+
+async def test_statuses_newest_first_and_of_one_context(bench: Bench) -> None:
+    commit, other = bench.server.commit({"a": b"1"}), bench.server.commit({"a": b"2"})
+    for number in range(130):
+        await bench.forge.set_status(REPO, commit, status(text=f"n {number}"))
+        if number % 10 == 0:
+            await bench.forge.set_status(REPO, commit, status(context="sluice/staging"))
+            await bench.forge.set_status(REPO, other, status())
+    found = await bench.forge.statuses(REPO, commit, CONTEXT)
+    assert [one.text for one in found] == [f"n {number}" for number in reversed(range(130))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 1000,
+        "é" * 1000,
+        "👩🏽‍💻" * 200,
+        "e\u0301" * 500,
+        "  two\n lines\r\n and \0 NUL ",
+        "x" * 139 + "👩🏽‍💻",
+        "👩🏽‍💻" + "\u0301" * 900,
+        "",
+        "a" * 140,
+    ],
+)
+async def test_what_is_shown_is_what_was_meant(bench: Bench, text: str) -> None:
+    """The description is cut on a character's boundary, and read back as `shown` said."""
+    commit = bench.server.commit({"a": b"1"})
+    wish = status(text=text, context="sluice/" + "y" * 300)
+    shown = bench.forge.shown(wish)
+    await bench.forge.set_status(REPO, commit, wish)
+    assert (await bench.forge.statuses(REPO, commit, wish.context)) == [shown]
+    assert len(shown.text) <= bench.forge.description_limit
+    assert len(shown.context) <= 255
+    assert shown.text.endswith("…") == (len(" ".join(text.replace("\0", "").split())) > bench.forge.description_limit)
+    assert not shown.text.removesuffix("…").endswith("\u200d")
+
+
+async def test_long_contexts_stay_apart(bench: Bench) -> None:
+    one, two = (bench.forge.shown(status(context="c" * 400 + end)).context for end in "ab")
+    assert one != two
+
+
+async def test_the_thousandth_status_is_a_refusal_on_github(bench: Bench) -> None:
+    if bench.name != "github":
+        return
+    commit = bench.server.commit({"a": b"1"})
+    bench.server.posted = [{"sha": commit, "context": CONTEXT, "state": "pending", "description": ""}] * 1000
+    with pytest.raises(UserError, match="maximum number of statuses") as caught:
+        await bench.forge.set_status(REPO, commit, status())
+    assert caught.value.code == "forge_refused"
+
+
+async def test_our_comment_is_found_on_any_page_and_nobody_elses(bench: Bench) -> None:
+    for number in range(250):
+        bench.server.said(1, f"{number} {MARK}", "mallory")
+    assert await bench.forge.find_comment(REPO, 1, MARK) is None
+    bench.server.said(2, MARK, OWN)
+    bench.server.said(1, "no mark", OWN)
+    made = await bench.forge.create_comment(REPO, 1, f"hello\n{MARK}")
+    assert await bench.forge.find_comment(REPO, 1, MARK) == made
+    assert await bench.forge.edit_comment(REPO, made, f"changed {MARK}") is True
+    assert bench.server.comments[-1]["body"] == f"changed {MARK}"
+
+
+async def test_a_comment_that_is_gone(bench: Bench) -> None:
+    assert await bench.forge.edit_comment(REPO, "4711", "x") is False
+    with pytest.raises(ValueError):
+        await bench.forge.edit_comment(REPO, "4711/../1", "x")
+
+
+async def test_a_comment_at_and_over_the_limit(bench: Bench) -> None:
+    limit = bench.forge.comment_limit
+    assert limit == 65_536
+    made = await bench.forge.create_comment(REPO, 1, "ü" * limit)
+    assert len(bench.server.comments[-1]["body"]) == limit
+    before = len(bench.server.calls)
+    with pytest.raises(ValueError, match="65536"):
+        await bench.forge.create_comment(REPO, 1, "ü" * (limit + 1))
+    with pytest.raises(ValueError, match="65536"):
+        await bench.forge.edit_comment(REPO, made, "ü" * (limit + 1))
+    assert len(bench.server.calls) == before
+
+
+async def test_own_branches_are_made_moved_and_removed(bench: Bench) -> None:
+    one, two = bench.server.commit({"a": b"1"}), bench.server.commit({"a": b"2"})
+    branch = "sluice/keep/web/production"
+    for commit in (one, two, one):
+        await bench.forge.set_branch(REPO, branch, commit)
+        assert bench.server.branches == {branch: commit}
+    writes = [call for call in bench.server.calls if call.method != "GET"]
+    await bench.forge.set_branch(REPO, branch, one)
+    assert [call for call in bench.server.calls if call.method != "GET"] == writes
+    await bench.forge.delete_branch(REPO, branch)
+    await bench.forge.delete_branch(REPO, branch)
+    assert bench.server.branches == {}
+
+
+@pytest.mark.parametrize("branch", ["main", "sluice/keep", "sluice/keep/", "sluice/keep/../main", "refs/heads/main"])
+async def test_no_other_branch_is_touched(bench: Bench, branch: str) -> None:
+    with pytest.raises(ValueError):
+        await bench.forge.set_branch(REPO, branch, "a" * 40)
+    with pytest.raises(ValueError):
+        await bench.forge.delete_branch(REPO, branch)
+    assert bench.server.calls == []
+
+
+async def test_a_branch_to_a_missing_commit_is_a_refusal(bench: Bench) -> None:
+    with pytest.raises(UserError) as caught:
+        await bench.forge.set_branch(REPO, "sluice/keep/web/production", "a" * 40)
+    assert caught.value.code == "forge_refused"
+
+
+async def test_older_gitea_and_forgejo_make_the_branch_anew(bench: Bench) -> None:
+    if not isinstance(bench.server, GiteaForge):
+        return
+    bench.server.moves_branches = False
+    one, two = bench.server.commit({"a": b"1"}), bench.server.commit({"a": b"2"})
+    await bench.forge.set_branch(REPO, "sluice/keep/w/p", one)
+    await bench.forge.set_branch(REPO, "sluice/keep/w/p", two)
+    assert bench.server.branches == {"sluice/keep/w/p": two}
+
+
+async def test_one_hook_per_url(bench: Bench) -> None:
+    others = [{"id": n, "active": True, "events": [], "config": {"url": f"https://x.test/{n}"}} for n in range(120)]
+    bench.server.hooks = list(others)
+    url = "https://sluice.example.test/webhooks/x/1"
+    first = await bench.forge.register_hook(REPO, url, "old secret")
+    second = await bench.forge.register_hook(REPO, url, "new secret")
+    assert (first.url, first.active) == (url, True)
+    ours = [hook for hook in bench.server.hooks if hook["config"]["url"] == url]
+    assert [(str(hook["id"]), hook["config"]["secret"]) for hook in ours] == [(second.id, "new secret")]
+    assert ours[0]["config"]["content_type"] == "json"
+    assert {"push", "issue_comment" if bench.name == "github" else "pull_request_comment"} <= set(second.events)
+    assert [hook for hook in bench.server.hooks if hook["config"]["url"] != url] == others
+
+
+# Time-outs after the effect: the caller looks before it repeats.
+
+
+async def test_a_comment_whose_answer_was_lost_is_found(bench: Bench) -> None:
+    bench.server.faults = [Fault(after=True, method="POST")]
+    with pytest.raises(TemporaryError):
+        await bench.forge.create_comment(REPO, 1, f"hello {MARK}")
+    found = await bench.forge.find_comment(REPO, 1, MARK)
+    assert found == str(bench.server.comments[0]["id"])
+    assert len(bench.server.comments) == 1
+
+
+async def test_a_status_whose_answer_was_lost_is_found(bench: Bench) -> None:
+    commit = bench.server.commit({"a": b"1"})
+    bench.server.faults = [Fault(502, after=True, method="POST")]
+    with pytest.raises(TemporaryError):
+        await bench.forge.set_status(REPO, commit, status())
+    assert await bench.forge.statuses(REPO, commit, CONTEXT) == [bench.forge.shown(status())]
+
+
+async def test_an_edit_whose_answer_was_lost_is_repeated(bench: Bench) -> None:
+    made = await bench.forge.create_comment(REPO, 1, "one")
+    bench.server.faults = [Fault(500, after=True)]
+    assert await bench.forge.edit_comment(REPO, made, "two") is True
+    assert bench.server.comments[0]["body"] == "two"
+
+
+async def test_a_branch_whose_answer_was_lost_is_there_at_the_next_try(bench: Bench) -> None:
+    commit = bench.server.commit({"a": b"1"})
+    bench.server.faults = [Fault(504, after=True, method="POST")]
+    with pytest.raises(TemporaryError):
+        await bench.forge.set_branch(REPO, "sluice/keep/w/p", commit)
+    await bench.forge.set_branch(REPO, "sluice/keep/w/p", commit)
+    assert bench.server.branches == {"sluice/keep/w/p": commit}
+    bench.server.faults = [Fault(504, after=True, method="DELETE")]
+    await bench.forge.delete_branch(REPO, "sluice/keep/w/p")
+    assert bench.server.branches == {}
+
+
+async def test_a_hook_whose_answer_was_lost_stays_one(bench: Bench) -> None:
+    bench.server.faults = [Fault(504, after=True, method="POST")]
+    with pytest.raises(TemporaryError):
+        await bench.forge.register_hook(REPO, "https://s.test/1", "s")
+    await bench.forge.register_hook(REPO, "https://s.test/1", "s")
+    assert len(bench.server.hooks) == 1
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 422])
+async def test_refusals_carry_the_forges_words(bench: Bench, code: int) -> None:
+    bench.server.faults = [Fault(code, body='{"message": "No, because"}')]
+    with pytest.raises(UserError, match="No, because") as caught:
+        await bench.forge.create_comment(REPO, 1, "x")
+    assert caught.value.code == "forge_refused"
+    assert bench.slept == []
+
+
+async def test_an_unreadable_answer_is_temporary(bench: Bench) -> None:
+    for body in ("<html>", '{"login": 3}', "", "[" * 100_000):
+        bench.server.faults = [Fault(200, body=body)]
+        with pytest.raises(TemporaryError):
+            await bench.forge.own_login()
+
+
+async def test_the_token_is_nowhere(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(0)
+    echo = '{"message": "bad token ' + TOKEN + " " + base64.b64encode(b"x").decode() + '"}'
+    texts = [repr(bench.forge), repr(bench.client), str(vars(bench.forge))]
+    for fault in (Fault(401, body=echo), Fault(500, body=echo), Fault(429, body=echo), Fault()):
+        bench.server.faults = [fault]
+        with pytest.raises((UserError, TemporaryError)) as caught:
+            await bench.forge.create_comment(REPO, 1, "x")
+        texts += [repr(caught.value), str(caught.value), repr(caught.value.__context__)]
+        bench.client._closed_until = 0.0
+    assert bench.server.calls[0].headers["authorization"].endswith(TOKEN)
+    assert TOKEN not in caplog.text + "".join(texts)
+
+
+async def test_calls_run_side_by_side(bench: Bench) -> None:
+    bench.server.roles["alice"] = "write"
+    roles = await asyncio.gather(*(bench.forge.role(REPO, "alice") for _ in range(50)))
+    assert set(roles) == {Role.DEPLOYER}
+    assert bench.client.calls == 50

@@ -10,6 +10,7 @@ import msgspec
 BODY_LIMIT = 1_000_000  # characters; no forge lets a person write more
 LINE_LIMIT = 1_000
 COMMAND_LIMIT = 10
+GUESS_LIMIT = 200  # lines with a slash, after which nobody's slips are looked for any more
 NESTING_LIMIT = 32
 
 # Whatever reads as quoted or as code, also when it is written in HTML and its content in Markdown. <details> is not
@@ -119,8 +120,8 @@ def spoken(body: str, known: Collection[str]) -> list[Spoken | NearMiss]:
     if not _ANY_CANDIDATE.search(cut):
         return []
     found: list[Spoken | NearMiss] = []
-    for line in _Blocks().read(cut):
-        understood = _understand(line, known)
+    for index, line in enumerate(_Blocks().read(cut)):
+        understood = _understand(line, known, guess=index < GUESS_LIMIT)
         if understood is not None:
             found.append(understood)
     if len(text) > BODY_LIMIT and found:
@@ -144,26 +145,27 @@ def _limited(found: list[Spoken | NearMiss]) -> list[Spoken | NearMiss]:
 # A line that begins with a slash: is it for us?
 
 
-def _understand(line: _Visible, known: Collection[str]) -> Spoken | NearMiss | None:
+def _understand(line: _Visible, known: Collection[str], guess: bool) -> Spoken | NearMiss | None:
     """The command, the near miss, or None where the slash means something else."""
     text = line.raw.strip(_BLANKS)
     word, rest = _first_word(text[1:])
     if _NAME.fullmatch(word) is None:
         return None
     name = word.lower()
-    if name != "sluice" or name in known:
-        return _named(line, text, name, rest, known)
-    word, rest = _first_word(rest)
-    if _NAME.fullmatch(word) is not None and word.lower() in known:
-        return _named(line, text, word.lower(), rest, known)
-    return NearMiss(line.number, f"sluice {word}"[:50].rstrip(), f"sluice {nearest(word.lower(), known) or 'help'}")
+    if name == "sluice" and name not in known:
+        word, rest = _first_word(rest)
+        name = word.lower()
+        if name not in known:
+            near = nearest(name, known) if guess else None
+            return NearMiss(line.number, f"sluice {word}"[:50].rstrip(), f"sluice {near or 'help'}")
+    if name in known:
+        return _command(line, text, name, rest)
+    suggestion = nearest(name, {*known, "sluice"}) if guess else None
+    return None if suggestion is None else NearMiss(line.number, name, suggestion)
 
 
-def _named(line: _Visible, text: str, name: str, rest: str, known: Collection[str]) -> Spoken | NearMiss | None:
-    """What a line that begins with a plain word is."""
-    if name not in known:
-        suggestion = nearest(name, {*known, "sluice"})
-        return None if suggestion is None else NearMiss(line.number, name, suggestion)
+def _command(line: _Visible, text: str, name: str, rest: str) -> Spoken:
+    """A line that begins with the name of a command."""
     if len(text) > LINE_LIMIT:
         return Spoken(line.number, name, (), f"the line is longer than {LINE_LIMIT:,} characters")
     unseen = _UNSEEN.search(rest)

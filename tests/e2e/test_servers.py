@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import uuid
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from kubernetes.client import ApiException
@@ -55,6 +57,12 @@ class Site:
             self.sluice.apply(self._object("v1", "Namespace", namespace, None))
         self.give_credentials(gitea.git_token)
         self._make_account()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the API server listens."""
+        place = urlsplit(self.plane.url)
+        return str(place.hostname), place.port or 443
 
     def give_credentials(self, token: str) -> None:
         """Write the Secret that the source is fetched with."""
@@ -305,6 +313,58 @@ def test_a_bad_release_fails_and_the_next_one_cancels_it(site: Site) -> None:
 
     done = site.ready("Kustomization", "dev")
     assert done["status"]["lastAppliedRevision"].endswith(fixed)
+
+
+def test_without_the_feature_gate_a_bad_release_holds_on(site: Site) -> None:
+    """Flux's default: the fix waits until the bad release has timed out."""
+    if site.plane.foreign:
+        pytest.skip("the Flux of a cluster that was handed in is not ours to restart")
+    site.plane.restart_flux(cancel_health_check=False)
+    try:
+        site.gitea.writer.commit(site.repository, {"deploy/dev/web.yaml": deployment("web:2", impossible=True)})
+        site.source({"branch": "main"})
+        site.kustomization(timeout="8s")
+        admin, at = site.plane.admin, ("Kustomization", "dev", site.namespace)
+        admin.wait(*at, lambda it: "health checks" in condition(it, "Healthy").get("message", ""))
+        site.gitea.writer.commit(site.repository, {"deploy/dev/web.yaml": deployment("web:3")})
+        site.handled(site.request())
+
+        admin.wait(*at, lambda it: condition(it).get("reason") == "HealthCheckFailed")
+        site.ready("Kustomization", "dev")
+    finally:
+        site.plane.restart_flux(cancel_health_check=True)
+
+
+def test_a_projects_namespace_can_be_deleted_under_the_gate(site: Site) -> None:
+    """By an operator; the namespace controller and the garbage collector pass the gate."""
+    site.source({"branch": "main"})
+    site.ready("GitRepository", "source")
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner", "namespace": site.namespace}}
+    (made,) = site.plane.apply(owner)
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": made["metadata"]["uid"]}
+    body = {"metadata": {"ownerReferences": [reference]}}
+    site.sluice.patch("GitRepository", "source", body, site.namespace)
+
+    site.plane.delete("ConfigMap", "owner", site.namespace)
+    site.plane.admin.wait_gone("GitRepository", "source", site.namespace)
+    site.source({"branch": "main"})
+    site.plane.operator.delete("Namespace", site.namespace)
+    site.plane.admin.wait_gone("Namespace", site.namespace, seconds=60)
+
+
+def test_the_api_server_can_hang(site: Site) -> None:
+    """A paused server takes connections and answers nothing until it goes on."""
+    if site.plane.foreign:
+        pytest.skip("the API server of a cluster that was handed in is not ours to pause")
+    site.plane.pause_api_server()
+    try:
+        with pytest.raises(OSError, match="timed out"), socket.create_connection(site.address, 2) as connection:
+            connection.settimeout(0.5)
+            connection.recv(1)
+    finally:
+        site.plane.resume_api_server()
+    site.source({"branch": "main"})
+    site.ready("GitRepository", "source")
 
 
 def refused(objects: Objects, kind: str, name: str, body: Object, namespace: str, subresource: str = "") -> str:

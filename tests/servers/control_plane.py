@@ -122,6 +122,7 @@ class ControlPlane:
         self.admin_kubeconfig = self.folder / "admin.kubeconfig"
         shutil.copy(kubeconfig, self.admin_kubeconfig)
         self.url = str(self.admin.api.configuration.host)
+        foreign.check(self.admin)
         self.admin.apply((CHECKOUT / "deploy" / "rbac.yaml").read_text())
         if self.with_policies:
             self.use_policies()

@@ -25,6 +25,14 @@ def kubeconfig() -> Path | None:
     return Path(named)
 
 
+def check(admin: Objects) -> None:
+    """Raise when the cluster has no Flux that the tests could work with."""
+    for kind in ("gitrepositories.source", "kustomizations.kustomize"):
+        name = f"{kind}.toolkit.fluxcd.io"
+        if admin.get("CustomResourceDefinition", name) is None:
+            raise StartError(f"the cluster that KUBECONFIG names has no {name}: run `flux install` there first")
+
+
 def account_kubeconfig(admin: Objects, folder: Path, namespace: str, name: str) -> Path:
     """A kubeconfig of a service account, with a token for a day."""
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 86400}}

@@ -6,8 +6,8 @@ import secrets
 import shlex
 import signal
 import sys
-import threading
 import time
+from types import FrameType
 
 from tests.servers.build import BuildError, ToolMissing
 from tests.servers.control_plane import ControlPlane
@@ -32,20 +32,29 @@ def _people(gitea: Gitea) -> list[str]:
     return lines + [f"#   {role:10} {who.name:10} {who.password} {who.token}" for role, who in gitea.accounts.items()]
 
 
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _run() -> None:
+    started = time.monotonic()
+    with ControlPlane() as plane, Gitea() as gitea:
+        for name, value in environment(plane, gitea, secrets.token_urlsafe(24)).items():
+            print(f"export {name}={shlex.quote(value)}")
+        print("\n".join(_people(gitea)))
+        took = time.monotonic() - started
+        print(f"# all up after {took:.1f} s; logs in {plane.folder} and {gitea.folder}; Ctrl-C stops", flush=True)
+        signal.pause()
+
+
 def main() -> int:
     """Run until Ctrl-C (or SIGTERM): 0 after that, 1 when a server did not start, 2 when a tool is missing."""
-    stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    started = time.monotonic()
+        signal.signal(number, _interrupt)
     try:
-        with ControlPlane() as plane, Gitea() as gitea:
-            for name, value in environment(plane, gitea, secrets.token_urlsafe(24)).items():
-                print(f"export {name}={shlex.quote(value)}")
-            print("\n".join(_people(gitea)))
-            took = time.monotonic() - started
-            print(f"# all up after {took:.1f} s; logs in {plane.folder} and {gitea.folder}; Ctrl-C stops", flush=True)
-            stop.wait()
+        _run()
+    except KeyboardInterrupt:
+        return 0
     except ToolMissing as error:
         print(error, file=sys.stderr)
         return 2

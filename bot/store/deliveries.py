@@ -1,7 +1,6 @@
 """Deliveries: webhook requests, kept before they are answered."""
 
 import asyncio
-import contextlib
 import sqlite3
 import uuid
 from collections import deque
@@ -187,7 +186,7 @@ async def _write(writer: Writer, rows: list[Row]) -> list[Outcome]:
     try:
         return _recorded(rows, await writer.write(rows))
     except Exception as error:  # whatever it is, nobody may be told that it is kept
-        logger.warning("a batch of deliveries was not kept", size=len(rows), error=_kind(error))
+        logger.warning("a batch of deliveries was not kept", size=len(rows), error=_words(error))
         if len(rows) == 1 or is_outage(error):
             return [error] * len(rows)
     outcomes: list[Outcome] = []
@@ -204,15 +203,27 @@ def _recorded(rows: list[Row], ids: list[UUID]) -> list[Outcome]:
     return [Recorded(id, duplicate=id != row["id"]) for row, id in zip(rows, ids, strict=True)]
 
 
+OUTAGES = (
+    OSError,
+    TimeoutError,
+    sqlite3.OperationalError,
+    sa.exc.OperationalError,
+    sa.exc.TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+
+
 def is_outage(error: Exception) -> bool:
     """Whether the database itself is in trouble, so that trying row by row only adds to it."""
-    if isinstance(error, sqlite3.OperationalError | OSError | TimeoutError | asyncpg.InterfaceError):
-        return True
-    return isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InsufficientResourcesError | sa.exc.TimeoutError)
+    return isinstance(error, OUTAGES)
 
 
-def _kind(error: Exception) -> str:
-    return f"{type(error).__module__}.{type(error).__name__}"
+def _words(error: Exception) -> str:
+    """One line without the driver's details, in which a delivery's own words may be."""
+    return f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
 
 
 TABLE: sa.Table = Delivery.__table__  # type: ignore[assignment]  # declarative calls it a FromClause
@@ -273,10 +284,14 @@ class SqliteWriter:
         if self._connection is None:
             self._connection = open_sqlite(self._path, busy_ms=BUSY_MS)
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
         try:
+            connection.execute("BEGIN IMMEDIATE")
             ids = [self._one(connection, row) for row in rows]
             connection.execute("COMMIT")
+        except sqlite3.OperationalError:  # the file may be another one when it is back
+            self._connection = None
+            connection.close()
+            raise
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -325,14 +340,14 @@ class PostgresWriter:
         """One transaction; ordered by key, so that two processes with equal deliveries cannot block each other."""
         ordered = sorted(rows, key=lambda row: (row["provider"], row["delivery_key"]))
         async with self._engine.connect() as connection:
+            driver = await _driver(connection)
             try:
-                driver = await _driver(connection)
                 async with driver.transaction():
                     await driver.execute(self._insert, *([row[name] for row in ordered] for name in self._columns))
                     keys = ([row[name] for row in rows] for name in ("provider", "delivery_key"))
                     found = dict(await driver.fetch(self._find, *keys))
             except BaseException:
-                with contextlib.suppress(Exception):
+                if driver.is_closed() or driver.is_in_transaction():
                     await connection.invalidate()
                 raise
         return [UUID(bytes=found[number].bytes) for number in range(1, len(rows) + 1)]

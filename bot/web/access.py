@@ -14,7 +14,7 @@ logger = log.get(__name__)
 
 
 class AccessLog(ASGIMiddleware):
-    """One line for each request. The route is the pattern that matched: paths are the sender's words."""
+    """One line for each request that has a route. The pattern is logged: paths are the sender's words."""
 
     scopes = (ScopeType.HTTP,)
 

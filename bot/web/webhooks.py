@@ -115,7 +115,7 @@ class Receiver:
         try:
             return await self._known_hook(forge, UUID(hook))
         except Exception as error:
-            logger.error("the hook could not be looked up", forge=forge, exc_info=error)
+            logger.error("the hook could not be looked up", forge=forge, error=type(error).__name__)
             raise _unkept("the hook could not be looked up") from error
 
     async def _record(self, delivery: NewDelivery) -> Recorded:
@@ -124,7 +124,7 @@ class Receiver:
         except Overloaded as error:
             raise _unkept(str(error), "overloaded") from error
         except Exception as error:  # whatever the database says: never a 2xx, and the sender may come again
-            logger.error("a delivery was not kept", forge=delivery.provider, exc_info=error)
+            logger.error("a delivery was not kept", forge=delivery.provider, error=type(error).__name__)
             raise _unkept("the delivery could not be kept") from error
 
 

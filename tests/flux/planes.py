@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from bot.flux.cluster import KubernetesCluster
-from bot.flux.connection import Connection
+from bot.flux.connection import Connection, from_dict
 from bot.sandbox.cluster import SandboxCluster
 from bot.sandbox.server import Loopback
 from tests.servers.control_plane import ControlPlane
@@ -36,8 +36,6 @@ class SandboxPlane:
         return KubernetesCluster.from_dict("default", self.cluster.kubeconfig(self.server.url))
 
     def connection(self, timeout: float = 15.0) -> Connection:
-        from bot.flux.connection import from_dict
-
         return from_dict(self.cluster.kubeconfig(self.server.url), timeout=timeout)
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
@@ -97,3 +95,12 @@ async def eventually(check: Callable[[], bool] | Callable[[], Awaitable[bool]], 
             if (await found) if isinstance(found, Awaitable) else found:
                 return
             await asyncio.sleep(0.01)
+
+
+async def is_gone(cluster: KubernetesCluster, kind: str, namespace: str, name: str) -> None:
+    """Wait for Flux's finalizer: until then an apply still goes to the object that is being deleted."""
+
+    async def check() -> bool:
+        return await cluster.get(kind, namespace, name) is None
+
+    await eventually(check)

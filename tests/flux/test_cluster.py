@@ -12,7 +12,7 @@ from bot.core.errors import ConfigError, StaleObject, TemporaryError, UserError
 from bot.core.manifests import Git, Owner, Rollout
 from bot.flux.cluster import KubernetesCluster
 from bot.flux.connection import from_dict, from_kubeconfig
-from tests.flux.planes import Plane, SandboxPlane
+from tests.flux.planes import Plane, SandboxPlane, is_gone
 
 GIT = Git(url="https://git.example/acme/web")
 SHA, OTHER = "a" * 40, "b" * 40
@@ -95,6 +95,7 @@ async def test_a_deleted_object_is_not_made_anew(cluster: KubernetesCluster, own
     """[tried] With the resourceVersion alone it would be."""
     first = await cluster.apply(pin(owner))
     await cluster.delete(KIND, owner.namespace, "pin-production")
+    await is_gone(cluster, KIND, owner.namespace, "pin-production")
     with pytest.raises(StaleObject):
         await cluster.apply(pin(owner, OTHER, 2), uid=first.uid, resource_version=first.resource_version)
     with pytest.raises(ValueError, match="without the uid"):
@@ -105,6 +106,7 @@ async def test_a_deleted_object_is_not_made_anew(cluster: KubernetesCluster, own
 async def test_an_object_made_anew_by_another_is_not_taken_for_ours(cluster: KubernetesCluster, owner: Owner) -> None:
     first = await cluster.apply(pin(owner))
     await cluster.delete(KIND, owner.namespace, "pin-production")
+    await is_gone(cluster, KIND, owner.namespace, "pin-production")
     second = await cluster.apply(pin(owner))
     with pytest.raises(StaleObject):
         await cluster.apply(pin(owner, OTHER, 2), uid=first.uid)

@@ -1,0 +1,68 @@
+# What there is to do: make help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Versions and hashes only: no registry is named.
+COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+SOURCES := bot handlers models migrations tests bench
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check e2e bench chaos servers servers-up lock clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
+
+# The stamps make a second call free; a changed lock installs again.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Sluice needs Python 3.11 or newer; $(PYTHON) is older. Try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Could not make $(VENV): is the venv module there (Debian: python3-venv)?" >&2; exit 1; }
+
+$(VENV)/.runtime: requirements.txt | $(BIN)/python
+	@echo "Installing what Sluice needs into $(VENV) …"
+	@$(PIP) install --quiet --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt | $(BIN)/python
+	@echo "Installing what Sluice and its tests need into $(VENV) …"
+	@$(PIP) install --quiet --require-hashes -r requirements-dev.txt
+	@touch $@ $(VENV)/.runtime
+
+setup: $(VENV)/.dev ## Install everything for working on Sluice
+
+demo: $(VENV)/.runtime ## Play a story in a sandbox: Python and make are enough
+	@$(BIN)/python -m bot demo
+
+test: $(VENV)/.dev ## Run the tests (not those that need the real servers)
+	@$(BIN)/python -m pytest -q -m "not e2e"
+
+check: $(VENV)/.dev ## Lint, types, import rules
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+servers: ## Build the real servers into a cache (needs Go)
+	@$(PYTHON) -m tests.servers.build
+
+servers-up: servers $(VENV)/.dev ## Start the real servers and print what to export
+	@$(BIN)/python -m tests.servers.up
+
+e2e: servers $(VENV)/.dev ## Run the tests on the real servers
+	@$(BIN)/python -m pytest -q -m e2e -s tests/e2e
+
+bench: $(VENV)/.dev ## Measure; one JSON object a line
+	@for bench in bench/*.py; do $(BIN)/python -m bench.$$(basename $$bench .py) || exit 1; done
+
+chaos: $(VENV)/.dev ## Kill and count; one JSON object a line
+	@$(BIN)/python -m tests.chaos
+
+lock: | $(BIN)/python ## Resolve the dependencies again
+	@$(PIP) install --quiet 'pip-tools~=7.5'
+	@$(COMPILE) --output-file requirements.txt pyproject.toml
+	@$(COMPILE) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+
+clean: ## Remove what was made here
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build

@@ -57,7 +57,8 @@ def convert(words: Sequence[str], struct: type[Arguments], name: str = "") -> Ar
         problem = str(error)
     except msgspec.ValidationError as error:
         problem = _worded(str(error), _slots(struct))
-    raise UserError("usage", f"{problem}. Usage: {usage(name, struct)}" if name else f"{problem}.")
+    sentence = problem if problem.endswith("?") else f"{problem}."
+    raise UserError("usage", f"{sentence} Usage: {usage(name, struct)}" if name else sentence)
 
 
 class _Misused(Exception):
@@ -133,7 +134,7 @@ def _option(word: str, options: dict[str, _Slot], waiting: list[str]) -> tuple[_
 
 def _unknown(word: str, options: dict[str, _Slot]) -> str:
     """What to say about an option that does not exist."""
-    label = word.lstrip("-" + _DASHES).partition("=")[0]
+    label = word.lstrip("-" + _DASHES).partition("=")[0].lower()
     guess = label if label in options else nearest(label, options)
     close = guess or next((name for name in options if label and name.startswith(label)), None)
     return f"there is no option {_shortened(word)}" + (f"; did you mean --{close}?" if close else "")

@@ -40,7 +40,8 @@ _LINE_START = re.compile(r"[-+=/#:]|\d{1,9}(?=[.)])")
 _FENCE = re.compile(r"(`{3,})[^`]*$|(~{3,})")
 _CODE = re.compile(r"(?<![\\`])(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 _OURS = re.compile(
-    r"\\?([@#!](?=[\w\[/-])|\bGH-(?=\d))|\\[!-/:-@\[-`{-~]|&(?:#\d{1,7}|amp|lt|gt);|</?code>|([<>`\[\]&])", re.I
+    r"\\?([@#!](?=[\w\[/-])|\bGH-(?=\d))|\\[!-/:-@\[-`{-~]|&(?:#(?:38|60|62|9[1236]|124)|amp|lt|gt);|</?code>|([<>`\[\]&])",
+    re.I,
 )
 _OUR_START = re.compile(r" {0,3}(?=[#=/]|-{2,}|~{3})")
 _TEMPORARY = re.compile(r"/tmp/[a-z]+-[A-Za-z0-9-]+/?")  # noqa: S108 - Flux's folders, which are only left out
@@ -335,6 +336,7 @@ def status_text(
     if phase is Phase.SUCCEEDED and part_of:
         words = f"Live as part of {short(part_of)}{lasted}"
     said = plain(without_folders(message))
+    said = "" if said and said in words else said
     return plain(f"{words.rstrip(': ')}: {said}" if said else words.rstrip(": "), limit)
 
 

@@ -80,7 +80,16 @@ class Following:
             return Inputs(paths={self.path: ""}, missing=True)
         if self._reason is not None:
             return Inputs(paths={"": _root(self.tree)}, whole_repository=True, reason=self._reason)
-        return Inputs(paths=dict(sorted(self._reached.items())))
+        return Inputs(paths={path: self._reached[path] for path in sorted(self._reached) if not self._covered(path)})
+
+    def _covered(self, path: str) -> bool:
+        """Whether a folder above it is reached as a whole, so that its id tells enough."""
+        while path:
+            path = posixpath.dirname(path)
+            above = self.tree.entries.get(path)
+            if path in self._reached and (path == "" or (above is not None and above.kind == "tree")):
+                return True
+        return False
 
     def feed(self, path: str, content: bytes) -> None:
         """Takes the content of a file that was wanted."""

@@ -92,7 +92,7 @@ def compose(content: bytes) -> yaml.Node | None:
         return yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or "this is no YAML"
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "this is no YAML"
         raise BrokenYaml(str(problem), mark.line + 1 if mark else 1) from error
 
 

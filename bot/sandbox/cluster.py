@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import queue
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +45,13 @@ class SandboxCluster:
     `spec_fields` are the spec's top-level fields that the CRDs have; take one away to play an older Flux.
     """
 
-    def __init__(self, token: str = "sandbox-token", *, seed: bool = True, cancel_health_checks: bool = True) -> None:
+    def __init__(
+        self,
+        token: str = "sandbox-token",  # noqa: S107 - made up
+        *,
+        seed: bool = True,
+        cancel_health_checks: bool = True,
+    ) -> None:
         self.token = token
         self.latency = 0.0
         self.requests = 0
@@ -103,7 +111,7 @@ class SandboxCluster:
         """Copies of the objects that match; labels as a selector or as a mapping."""
         text = ",".join(f"{k}={v}" for k, v in labels.items()) if isinstance(labels, dict) else labels or ""
         match = matcher(text, "")
-        return [copy.deepcopy(obj) for obj in self._store.list(_known(kind), namespace or "")[1] if match(obj)]
+        return [copy.deepcopy(obj) for obj in self._store.listing(_known(kind), namespace or "")[1] if match(obj)]
 
     def apply(self, obj: Json, manager: str, *, force: bool = True, dry_run: bool = False) -> Json:
         """Server-side apply of one manifest."""
@@ -138,8 +146,38 @@ class SandboxCluster:
         self._store.delete(_known(kind), namespace, name, {}, Write(manager, verb="delete"))
 
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
-        """Call back at every change, in order, from the writer's thread; returns how to stop that."""
+        """Call back at every change, in order; returns how to stop that.
+
+        It runs in the writer's thread with the cluster locked: set an event or fill a queue there, and nothing more.
+        """
         return self._store.subscribe(callback)
+
+    def wait(self, kind: str, namespace: str, name: str, test: Callable[[Json], bool], timeout: float = 5.0) -> Json:
+        """Block until an object passes the test, and give it; no state in between is missed.
+
+        While there is no object the test is given {}. Not for the thread of the API's or Flux's loop.
+        """
+        states: queue.SimpleQueue[Json] = queue.SimpleQueue()
+
+        def note(event: Event) -> None:
+            if (event.kind.kind, event.namespace, event.name) == (kind, namespace, name):
+                states.put({} if event.type == "DELETED" else event.obj)
+
+        with self._store.lock:
+            states.put(self._store.find(_known(kind), namespace, name) or {})
+            unsubscribe = self.subscribe(note)
+        deadline = time.monotonic() + timeout
+        found: Json = {}
+        try:
+            while True:
+                found = states.get(timeout=max(0.0, deadline - time.monotonic()))
+                if test(found):
+                    return copy.deepcopy(found)
+        except queue.Empty:
+            text = f"{kind} {namespace}/{name} did not get there: {found.get('status')}"
+            raise TimeoutError(text) from None
+        finally:
+            unsubscribe()
 
     def kubeconfig(self, url: str) -> Json:
         """A kubeconfig for the cluster, as `kubernetes.config.new_client_from_config_dict` takes it."""

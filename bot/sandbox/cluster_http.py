@@ -188,7 +188,7 @@ class Api:
         if target.name:
             return 200, self._store.get(kind, target.namespace, target.name)
         match = selector(request)
-        version, found = self._store.list(kind, target.namespace)
+        version, found = self._store.listing(kind, target.namespace)
         items = [obj for obj in found if match(obj)]
         body = {"apiVersion": kind.api_version, "items": items, "kind": f"{kind.kind}List"}
         return 200, {**body, "metadata": {"continue": "", "resourceVersion": str(version)}}
@@ -294,7 +294,7 @@ def _yaml(body: bytes) -> Json:
     except ApiError:
         pass
     try:
-        found = yaml.load(body, Loader=yaml.CSafeLoader)  # noqa: S506 - the C twin of SafeLoader
+        found = yaml.load(body, Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as problem:
         raise ApiError(400, f"error decoding YAML: {problem}") from None
     if not isinstance(found, dict):

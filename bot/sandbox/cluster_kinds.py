@@ -90,15 +90,21 @@ BY_PATH = {(k.group, k.version, k.plural): k for k in KINDS}
 BY_KIND = {k.kind: k for k in KINDS}
 GROUPS = sorted({k.group for k in KINDS if k.group} | {"authorization.k8s.io"})
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 KNOWN_SPEC_FIELDS: dict[str, frozenset[str]] = {
-    "GitRepository": frozenset(
-        "ignore include interval provider proxySecretRef recurseSubmodules ref secretRef serviceAccountName "
-        "sparseCheckout suspend timeout url verify".split()
+    "GitRepository": _words(
+        "ignore include interval provider proxySecretRef recurseSubmodules ref secretRef "
+        "serviceAccountName sparseCheckout suspend timeout url verify"
     ),
-    "Kustomization": frozenset(
-        "buildMetadata commonMetadata components decryption deletionPolicy dependsOn force healthCheckExprs "
-        "healthChecks ignore ignoreMissingComponents images interval kubeConfig namePrefix nameSuffix patches path "
-        "postBuild prune retryInterval serviceAccountName sourceRef suspend targetNamespace timeout wait".split()
+    "Kustomization": _words(
+        "buildMetadata commonMetadata components decryption deletionPolicy dependsOn force "
+        "healthCheckExprs healthChecks ignore ignoreMissingComponents images interval kubeConfig "
+        "namePrefix nameSuffix patches path postBuild prune retryInterval serviceAccountName sourceRef "
+        "suspend targetNamespace timeout wait"
     ),
 }
 """Top-level fields of the specs; an older CRD is played by taking some away (`SandboxCluster.spec_fields`)."""

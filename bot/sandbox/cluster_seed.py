@@ -8,10 +8,10 @@ from bot.sandbox.cluster_kinds import HELM, KINDS, KUSTOMIZE, RBAC, SOURCE
 _FLUX_VERSION = "v2.9.3"
 _ALL = ["get", "list", "watch", "create", "update", "patch", "delete"]
 _DEPLOYER: list[tuple[str, list[str]]] = [
-    ("", "configmaps secrets services serviceaccounts persistentvolumeclaims pods events".split()),
-    ("apps", "deployments statefulsets daemonsets replicasets".split()),
-    ("batch", "jobs cronjobs".split()),
-    ("networking.k8s.io", "ingresses networkpolicies".split()),
+    ("", ["configmaps", "secrets", "services", "serviceaccounts", "persistentvolumeclaims", "pods", "events"]),
+    ("apps", ["deployments", "statefulsets", "daemonsets", "replicasets"]),
+    ("batch", ["jobs", "cronjobs"]),
+    ("networking.k8s.io", ["ingresses", "networkpolicies"]),
     ("autoscaling", ["horizontalpodautoscalers"]),
     ("policy", ["poddisruptionbudgets"]),
 ]

@@ -94,7 +94,7 @@ class Store:
         with self.lock:
             return self._objects[kind].get((namespace, name))
 
-    def list(self, kind: Kind, namespace: str = "") -> tuple[int, list[Json]]:
+    def listing(self, kind: Kind, namespace: str = "") -> tuple[int, list[Json]]:
         """The version of the list and the objects, sorted by name."""
         with self.lock:
             items = sorted(self._objects[kind].items())
@@ -349,9 +349,7 @@ def _check_applied(meta: Json, name: str, namespace: str) -> None:
     if meta.get("managedFields"):
         raise ApiError(400, "metadata.managedFields must be nil")
     if meta.setdefault("name", name) != name:
-        raise ApiError(
-            400, f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
-        )
+        raise ApiError(400, f"the name of the object ({meta['name']}) does not match the name on the URL ({name})")
     if namespace and meta.setdefault("namespace", namespace) != namespace:
         raise ApiError(400, "the namespace of the provided object does not match the namespace sent on the request")
 

@@ -110,7 +110,7 @@ class Watch:
                     await self._changed.wait()
 
     def _snapshot(self) -> tuple[int, list[Json]]:
-        version, found = self._store.list(self._target.kind, self._target.namespace)
+        version, found = self._store.listing(self._target.kind, self._target.namespace)
         lines: list[Json] = [{"type": "ADDED", "object": obj} for obj in found if self._match(obj)]
         if self._bookmarks and self._initial == "asked":
             lines.append(self._bookmark(version, _INITIAL_END))

@@ -87,6 +87,10 @@ class _Action(msgspec.Struct):
     action: str = ""
 
 
+class _RefOnly(msgspec.Struct):
+    ref: str
+
+
 class _Push(msgspec.Struct):
     ref: str
     before: Commit
@@ -480,10 +484,6 @@ def _pushed(raw: bytes) -> Pushed | None:
         forced=push.forced,
         actor=clean(push.sender.login if push.sender else push.pusher.name),
     )
-
-
-class _RefOnly(msgspec.Struct):
-    ref: str
 
 
 def _changed(raw: bytes) -> PullRequestChanged | None:

@@ -72,6 +72,7 @@ class Deployer:
     async def _advance(self, case: Case, cluster: Cluster) -> datetime | None:
         deployment = case.deployment
         await self._move_pin(case, cluster)
+        await self._repeat_lost(case, cluster)
         while True:
             await self._look(case, cluster)
             step = settling.settle(self._facts(case))
@@ -80,7 +81,8 @@ class Deployer:
                     await self._request_source(case, cluster, step)
                 case settling.RequestKustomization():
                     await self._note(case, Phase.RECONCILING, kustomization_token=step.token, message=step.text)
-                    await self._request(cluster, KUSTOMIZATION, case.kustomization, step.token)
+                    row = case.kustomization
+                    await cluster.request_reconcile(KUSTOMIZATION, row.namespace, row.name, step.token)
                 case settling.SwitchSource():
                     await self._switch(case, cluster)
                 case settling.NeedRelation():
@@ -143,11 +145,23 @@ class Deployer:
         with_secret = self.with_secret.get(case.where.repository.provider, False)
         await pinning.write(cluster, case.where, pin, found, with_secret=with_secret)
 
+    async def _repeat_lost(self, case: Case, cluster: Cluster) -> None:
+        """Make the requests that were noted but never made."""
+        deployment = case.deployment
+        if deployment.source_token is None:
+            return
+        await self._look(case, cluster)
+        for kind, row, found, request in (
+            (GIT_REPOSITORY, case.source, case.source_object, deployment.source_token),
+            (KUSTOMIZATION, case.kustomization, case.kustomization_object, deployment.kustomization_token),
+        ):
+            if request is not None and settling.is_lost(found, request):
+                await cluster.request_reconcile(kind, row.namespace, row.name, request)
+
     async def _request_source(self, case: Case, cluster: Cluster, step: settling.RequestSource) -> None:
         """Ask for a fetch; one that another deployment asked for since this one was opened serves as well."""
-        asked = _requested(case.source_object)
-        first = case.deployment.source_token is None
-        if first and asked is not None and asked >= settling.token(case.deployment.created_at):
+        asked = settling.asked_since(case.source_object, case.deployment.created_at)
+        if case.deployment.source_token is None and asked is not None:
             await self._note(
                 case, Phase.RECONCILING, source_token=asked, failure_seen=step.failure_seen, message=step.text
             )
@@ -155,10 +169,7 @@ class Deployer:
         await self._note(
             case, Phase.RECONCILING, source_token=step.token, failure_seen=step.failure_seen, message=step.text
         )
-        await self._request(cluster, GIT_REPOSITORY, case.source, step.token)
-
-    async def _request(self, cluster: Cluster, kind: str, row: GitopsResource, token: str) -> None:
-        await cluster.request_reconcile(kind, row.namespace, row.name, token)
+        await cluster.request_reconcile(GIT_REPOSITORY, case.source.namespace, case.source.name, step.token)
 
     async def _switch(self, case: Case, cluster: Cluster) -> None:
         await self._note(case, Phase.RECONCILING, message=f"switching to {case.source.name}")
@@ -233,10 +244,3 @@ class Deployer:
             if row is None:
                 raise TemporaryError("another worker has the deployment", delay=0.1)
             await deployments.move(tx, case.where, row, phase, **facts)
-
-
-def _requested(found: dict[str, Any] | None) -> str | None:
-    if found is None:
-        return None
-    asked = (found["metadata"].get("annotations") or {}).get(settling.REQUESTED_AT)
-    return str(asked) if asked else None

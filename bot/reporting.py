@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.calls import Call
 from bot.core.conversation import CommandResult, Conversation, EnvironmentRow, marker, render
-from bot.core.deployments import Phase
+from bot.core.deployments import Phase, short
 from bot.core.errors import TemporaryError, UserError
 from bot.core.ports import CommitStatus, Forge
 from bot.store import deployments, leases, log, outbox, projects
@@ -159,10 +159,20 @@ async def _environments(session: AsyncSession, repository: Repository, number: i
                 branch=environment.branch,
                 pinned_to=pin.pull_request if pin else None,
                 when=deployment.finished_at or deployment.created_at,
-                message=deployments.describe(deployment),
+                message=_remark(deployment),
             )
         )
     return rows
+
+
+def _remark(deployment: Deployment) -> str:
+    """What the word for the phase does not say."""
+    other = deployment.live_revision
+    if deployment.status == Phase.SUPERSEDED:
+        return f"by {short(other)}" if other else ""
+    if deployment.status == Phase.SUCCEEDED and other:
+        return f"as part of {short(other)}"
+    return deployment.message or ""
 
 
 async def _results(session: AsyncSession, repository: Repository, number: int) -> tuple[list[CommandResult], int]:

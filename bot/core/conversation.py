@@ -347,7 +347,9 @@ def without_folders(message: str) -> str:
 
 def _lasting(seconds: float) -> str:
     """A span of time as people say it."""
-    whole = max(0, round(seconds))
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)

@@ -171,7 +171,7 @@ def _next(facts: Facts) -> Step:
     if (gone := _suspended(source)) is not None:
         return gone
     if facts.source_token is None:
-        return RequestSource(_token(facts.now), _earlier_failure(facts, applied))
+        return RequestSource(token(facts.now), _earlier_failure(facts, applied))
     held = _held(facts, source)
     if not isinstance(held, str):
         return held
@@ -244,7 +244,7 @@ def _behind(facts: Facts, held: str) -> Step:
         return Supersede(facts.newer)
     since = _seconds_since(facts.source_token, facts.now)
     if since is None or since >= ASK_AGAIN:
-        return RequestSource(_token(facts.now))
+        return RequestSource(token(facts.now))
     return Wait(f"Flux still gets {short(held)}, which is older", again=ASK_AGAIN - since)
 
 
@@ -279,7 +279,7 @@ def _ask(facts: Facts, source: Object) -> Step:
         since = (facts.now - changed).total_seconds()
         if 0 <= since < FAN_OUT:
             return Wait("Flux has fetched", again=FAN_OUT - since)
-    return RequestKustomization(_token(facts.now))
+    return RequestKustomization(token(facts.now))
 
 
 def _is_live(facts: Facts, source: Object, applied: Object, target: str) -> bool:
@@ -419,7 +419,7 @@ def _handled(found: Object, token: str | None) -> bool:
     return bool(last == present)
 
 
-def _token(now: datetime) -> str:
+def token(now: datetime) -> str:
     """A request's name: the time, as `flux reconcile` writes it, so that later ones compare as later."""
     return now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
@@ -433,6 +433,21 @@ def _moment(text: str | None) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else None
+
+
+def asked_since(found: Object | None, moment: datetime) -> str | None:
+    """The request that an object carries, if it was written at that moment or later."""
+    annotations = ((found or {}).get("metadata") or {}).get("annotations") or {}
+    asked = _moment(annotations.get(REQUESTED_AT))
+    return annotations[REQUESTED_AT] if asked is not None and asked >= moment else None
+
+
+def is_lost(found: Object | None, request: str | None) -> bool:
+    """Whether our request is neither on the object nor handled: Sluice ended between noting and making it."""
+    if found is None or request is None or _handled(found, request):
+        return False
+    moment = _moment(request)
+    return moment is not None and asked_since(found, moment) is None
 
 
 def _seconds_since(token: str | None, now: datetime) -> float | None:

@@ -1,0 +1,1 @@
+"""End to end: Sluice from outside, on real servers."""

@@ -1,0 +1,55 @@
+"""What all end-to-end tests share: the servers, one Sluice, and a fresh repository for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e import harness
+from tests.e2e.harness import Shop, Sluice
+from tests.servers.control_plane import ControlPlane
+from tests.servers.fixtures import control_plane, gitea
+from tests.servers.gitea import Gitea
+
+__all__ = ["control_plane", "gitea"]
+
+
+@pytest.fixture(scope="session")
+def sluice(control_plane: ControlPlane, gitea: Gitea) -> Iterator[Sluice]:
+    """The Sluice that tests share; those that kill or reconfigure one start their own (`own_sluice`)."""
+    with Sluice(control_plane, gitea) as started:
+        yield started
+
+
+@pytest.fixture
+def own_sluice(control_plane: ControlPlane, gitea: Gitea) -> Iterator[Callable[..., Sluice]]:
+    """Start a Sluice for this test alone, with settings of its own: `own_sluice(SLUICE_GITEA_URL=…)`."""
+    started: list[Sluice] = []
+
+    def start(**settings: str) -> Sluice:
+        one = Sluice(control_plane, gitea, settings)
+        started.append(one)
+        one.start()
+        return one
+
+    yield start
+    for each in started:
+        each.close()
+
+
+@pytest.fixture
+def shop(sluice: Sluice) -> Shop:
+    """A repository with three environments' folders, its webhook registered; nothing is enabled yet."""
+    return Shop(sluice)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """A test that fails shows the end of each Sluice's log."""
+    report = yield
+    if report.failed:
+        for each in harness.running:
+            report.sections.append((f"Sluice at {each.url}", each.tail()))
+    return report

@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from bot import registry
+from bot.core.calls import Call
 from bot.core.errors import TemporaryError, Undecodable
 from bot.core.events import Event, PullRequestChanged, Pushed
 from bot.core.ports import Forge
@@ -77,8 +78,15 @@ async def _work_in(tx: Transaction, delivery: Delivery, told: Event) -> tuple[st
     await _ledger(tx, repository, delivery, told)
     calls = registry.calls_of(told)
     for call in calls:
-        await runs.start(tx, repository, call, delivery=delivery)
+        await runs.start(tx, repository, _keyed(call, delivery), delivery=delivery)
     return ("opened", None) if calls else ("ignored", "nothing is asked for")
+
+
+def _keyed(call: Call, delivery: Delivery) -> Call:
+    """A command is keyed by its comment; an event is only a hint, whose work looks at what is true when it runs."""
+    if call.comment_id is not None:
+        return call
+    return msgspec.structs.replace(call, key=f"{call.key}:{delivery.id}")
 
 
 async def _ledger(tx: Transaction, repository: Repository, delivery: Delivery, told: Event) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote
 
 import msgspec
 
-from bot.core.errors import BotError
+from bot.core.errors import Undecodable
 
 T = TypeVar("T")
 
@@ -26,10 +26,6 @@ FullName = Annotated[str, msgspec.Meta(pattern=rf"^{_NAME}/{_NAME}\Z")]
 Commit = Annotated[str, msgspec.Meta(pattern=r"^(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")]
 Number = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
 Id = Annotated[int, msgspec.Meta(le=2**63 - 1)]
-
-
-class Undecodable(BotError):
-    """The body of a verified delivery is not what its event promises; nothing can be done with it, now or later."""
 
 
 def payload(headers: Mapping[str, str], body: bytes) -> bytes:

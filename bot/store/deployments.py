@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.conversation import status_text
 from bot.core.deployments import TERMINAL, UNSETTLED, Phase, duration
+from bot.core.manifests import slug
 from bot.store import log, outbox, projects
 from bot.store.transactions import Transaction
 from models import Deployment, Environment, Project, Repository
@@ -52,8 +53,8 @@ class Place:
 
 
 def keep_branch(where: Place) -> str:
-    """The branch that keeps a pinned commit reachable when no other does; the only ones that Sluice writes."""
-    return f"sluice/keep/{where.project.slug}/{where.environment.name}"
+    """The branch that keeps a pinned commit reachable when no other does (Gitea: 100 characters at most)."""
+    return f"sluice/keep/{slug(where.project.slug)}/{slug(where.environment.name)}"
 
 
 def patience(environment: Environment) -> timedelta:

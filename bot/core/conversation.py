@@ -40,10 +40,10 @@ _LINE_START = re.compile(r"[-+=/#:]|\d{1,9}(?=[.)])")
 _FENCE = re.compile(r"(`{3,})[^`]*$|(~{3,})")
 _CODE = re.compile(r"(?<![\\`])(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 _OURS = re.compile(
-    r"\\?([@#!](?=[\w\[/-])|\bGH-(?=\d))|\\[!-/:-@\[-`{-~]|&(?:#(?:38|60|62|9[1236]|124)|amp|lt|gt);|</?code>|([<>`\[\]&])",
+    r"\\?([@#!](?=[\w\[/-])|\bGH-(?=\d))|\\[!-/:-@\[-`{-~]|&(?:#(?:38|60|62|9[1236]|124)|amp|lt|gt);|</?code>|([<>|`\[\]&])",
     re.I,
 )
-_OUR_START = re.compile(r" {0,3}(?=[#=/]|-{2,}|~{3})")
+_OUR_START = re.compile(r" {0,3}(?=[#=/]|-{2}|-\s*$|~{3})")
 _TEMPORARY = re.compile(r"/tmp/[a-z]+-[A-Za-z0-9-]+/?")  # noqa: S108 - Flux's folders, which are only left out
 _KEY = re.compile(r"[A-Za-z0-9._:/=-]{1,200}", re.ASCII)
 

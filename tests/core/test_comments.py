@@ -176,6 +176,8 @@ def test_nothing_in_a_fence_counts(before: str, body: str) -> None:
     fence = "`" * (body.count("`") + 3)
     inside = f"{fence}\n{body}\n{fence}\n"
     assert spoken(inside, KNOWN) == []
+    if "<" in before or "```" in before or "~~~" in before:
+        return  # what is open before may end in the fence
     first = before.count("\n") + before.count("\r") + 2
     assert [one for one in spoken(f"{before}\n\n{fence}\n{body}", KNOWN) if one.line > first + 1] == []
 

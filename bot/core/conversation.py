@@ -6,7 +6,6 @@ from datetime import datetime
 
 import msgspec
 
-from bot.core.comments import NearMiss
 from bot.core.deployments import Phase, short
 
 OPEN_RESULTS = 5  # more than these are folded
@@ -70,13 +69,6 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     when: datetime | None = None
 
 
-class Enabled(msgspec.Struct, frozen=True, kw_only=True):
-    """What `/enable` made: the names by their kind, and what it could not do."""
-
-    made: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    problems: tuple[str, ...] = ()
-
-
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     """All that the comment shows. `key` goes into the hidden marker; `results` may come in any number, newest first."""
 
@@ -84,8 +76,6 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     environments: tuple[EnvironmentRow, ...] = ()
     results: tuple[CommandResult, ...] = ()
-    near_misses: tuple[NearMiss, ...] = ()
-    enabled: Enabled | None = None
     more: int = 0  # results that were not even read from the database
 
 
@@ -188,17 +178,10 @@ def render(conversation: Conversation, limit: int) -> str:
     head = f"{marker(conversation.key)}\n### Sluice: {escape(conversation.project, 100)}"
     foot = "Write `/help` in a comment to see what you can ask for."
     left = limit - len(head) - len(foot) - 4
-    sections = []
-    for section in (
-        _table(conversation.environments, left // 2),
-        _suggestions(conversation.near_misses),
-        _made(conversation.enabled),
-    ):
-        if section and len(section) + 2 <= left:
-            sections.append(section)
-            left -= len(section) + 2
+    table = _table(conversation.environments, left // 2)
+    left -= len(table) + 2 if table else 0
     results = _results(conversation.results, conversation.more, left - 2)
-    body = "\n\n".join([head, *sections, *([results] if results else []), foot])
+    body = "\n\n".join(part for part in (head, table, results, foot) if part)
     return body if len(body) <= limit else body[:limit]
 
 
@@ -240,30 +223,6 @@ def _source(row: EnvironmentRow) -> str:
 
 def _when(when: datetime | None) -> str:
     return f"{when:%Y-%m-%d %H:%M} UTC" if when else ""
-
-
-def _suggestions(near_misses: Sequence[NearMiss]) -> str:
-    lines = [
-        f"- Line {miss.line}: {code(f'/{miss.word}', 60)} is no command; "
-        f"did you mean {code(f'/{miss.suggestion}', 60)}?"
-        for miss in near_misses[:10]
-    ]
-    if len(near_misses) > 10:
-        lines.append(f"- {len(near_misses) - 10} more lines are no commands either.")
-    return "\n".join(lines)
-
-
-def _made(enabled: Enabled | None) -> str:
-    if enabled is None:
-        return ""
-    lines = ["**Set up**", ""]
-    for kind, names in enabled.made[:20]:
-        rest = f" and {len(names) - 20} more" if len(names) > 20 else ""
-        lines.append(f"- {escape(kind, 60)}: {', '.join(code(name, 100) for name in names[:20])}{rest}")
-    lines += [f"- ✗ {escape(problem, MESSAGE_LIMIT)}" for problem in enabled.problems[:10]]
-    if len(enabled.problems) > 10:
-        lines.append(f"- ✗ {len(enabled.problems) - 10} more problems")
-    return "\n".join(lines if len(lines) > 2 else [*lines, "- everything was there already"])
 
 
 def _results(results: Sequence[CommandResult], more: int, room: int) -> str:

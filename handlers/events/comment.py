@@ -5,7 +5,7 @@ import msgspec
 from bot.context import Context
 from bot.core.calls import Call
 from bot.core.comments import NearMiss, spoken
-from bot.core.conversation import MARKER
+from bot.core.conversation import MARKER, code
 from bot.core.events import Commented
 from bot.core.results import Result, refused
 from bot.registry import commands, event, work
@@ -40,7 +40,7 @@ def _call(event: Commented, found: object) -> Call:
         comment_id=event.comment_id,
     )
     if isinstance(found, NearMiss):
-        text = f"there is no `/{found.word}`; did you mean `/{found.suggestion}`?"
+        text = f"there is no {code(f'/{found.word}', 60)}; did you mean {code(f'/{found.suggestion}')}?"
         return _unclear(base, "unknown_command", text)
     error = getattr(found, "error", None)
     return _unclear(base, "usage", error) if error else base

@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from bot.core.comments import NearMiss, spoken
+from bot.core.comments import spoken
 from bot.core.conversation import (
     MARKER,
     STATUS_LIMIT,
     CommandResult,
     Conversation,
-    Enabled,
     EnvironmentRow,
     code,
     escape,
@@ -66,8 +65,6 @@ def test_a_whole_comment() -> None:
                 EnvironmentRow(name="development"),
             ),
             results=(result("is live"), result("the head moved", code="ref_changed", when=WHEN)),
-            near_misses=(NearMiss(3, "deplyo", "deploy"),),
-            enabled=Enabled(made=(("namespaces", ("a", "b")),), problems=("no rights",)),
         ),
         65_536,
     )
@@ -205,8 +202,6 @@ def test_a_hostile_comment_keeps_its_shape(texts: list[str]) -> None:
             project=text,
             environments=(EnvironmentRow(name=text, phase=Phase.FAILED, commit=text, branch=text, message=text),),
             results=tuple(CommandResult(command=each, by=each, text=each, code=each) for each in texts),
-            near_misses=(NearMiss(1, text, text),),
-            enabled=Enabled(made=((text, tuple(texts)),), problems=(text,)),
         ),
         65_536,
     )

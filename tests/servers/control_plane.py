@@ -311,7 +311,7 @@ class ControlPlane:
         self._add("kustomize-controller", program, *self._flux_arguments(), *addresses, "--events-addr=", env=env)
 
     def _flux_arguments(self) -> list[str]:
-        arguments = ["--watch-all-namespaces=true", "--log-level=info", "--requeue-dependency=2s"]
+        arguments = ["--watch-all-namespaces=true", "--log-level=info", "--requeue-dependency=2s", "--concurrent=16"]
         if self.cancel_health_check:
             arguments.append("--feature-gates=CancelHealthCheckOnNewRevision=true")
         if self.default_service_account:

@@ -15,6 +15,7 @@ Object = dict[str, Any]
 
 REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
 FAN_OUT = 1.5  # seconds that Flux gets to hand a new artifact on before the Kustomization is asked
+LOST = 1.0  # seconds after which a request that an older one took the place of is repeated
 ASK_AGAIN = 10.0  # seconds after which a source that still has an older commit is asked again
 
 _BEFORE = "before "  # marks a failure that was there before this deployment began
@@ -210,6 +211,8 @@ def _held(facts: Facts, source: Object) -> str | Step:
         return Fail("source_failed", clean(_stalled_message(source)))
     ready = _condition(source, "Ready")
     if not _current(source, ready) or not _handled(source, facts.source_token):
+        if _crossed(source, facts.source_token):
+            return _again(facts, RequestSource(token(facts.now)), facts.source_token)
         return Wait(_progress(source) or "Flux is fetching")
     commit = commit_of((source.get("status", {}).get("artifact") or {}).get("revision"))
     if commit == facts.revision:
@@ -267,9 +270,13 @@ def _apply(facts: Facts, source: Object, applied: Object, target: str) -> Step:
     ready = _condition(applied, "Ready")
     changed = bool(ready) and not _current(applied, ready)  # a new spec: Flux starts by itself
     attempted = failure is None and _attempted(applied) == target
-    if changed or attempted or facts.kustomization_token is not None:
+    if changed or attempted:
         return Wait("Flux is applying")
-    return _ask(facts, source)
+    if facts.kustomization_token is None:
+        return _ask(facts, source)
+    if _crossed(applied, facts.kustomization_token):
+        return _again(facts, RequestKustomization(token(facts.now)), facts.kustomization_token)
+    return Wait("Flux is applying")
 
 
 def _ask(facts: Facts, source: Object) -> Step:
@@ -417,6 +424,21 @@ def _handled(found: Object, token: str | None) -> bool:
     if ours is not None and theirs is not None:
         return theirs >= ours
     return bool(last == present)
+
+
+def _crossed(found: Object, request: str | None) -> bool:
+    """Whether an older request took the place of ours, and was carried out: two writers crossed each other."""
+    last = found.get("status", {}).get("lastHandledReconcileAt")
+    present = (found["metadata"].get("annotations") or {}).get(REQUESTED_AT)
+    return request is not None and present not in (None, request) and last == present and not _handled(found, request)
+
+
+def _again(facts: Facts, request: RequestSource | RequestKustomization, last: str | None) -> Step:
+    """A request that was lost is repeated, but not at once: what we see may be of before it was written."""
+    since = _seconds_since(last, facts.now)
+    if since is None or since >= LOST:
+        return request
+    return Wait("asking Flux", again=LOST - since)
 
 
 def token(now: datetime) -> str:

@@ -76,12 +76,28 @@ READY_TRUTHFULLY: dict[str, tuple[Facts, Step]] = {
         facts(source=source(R, handled=SECOND, requested=SECOND), kustomization=OLD_READY),
         RequestKustomization(NOW),
     ),
-    "source done: another's older token does not count": (
+    "source done: not by a token that was handled before ours was written": (
+        facts(source=source(R, handled="2026-11-22T07:59:59+00:00"), kustomization=OLD_READY),
+        Wait("Flux is fetching"),
+    ),
+    "an older token took the place of ours: asked again": (
         facts(
             source=source(R, handled="2026-11-22T07:59:59+00:00", requested="2026-11-22T07:59:59+00:00"),
             kustomization=OLD_READY,
         ),
-        Wait("Flux is fetching"),
+        RequestSource(NOW),
+    ),
+    "an older token is there: ours may not be seen yet": (
+        facts(
+            source=source(R, handled="2026-11-22T07:59:59Z", requested="2026-11-22T07:59:59Z"),
+            kustomization=OLD_READY,
+            now=START + timedelta(seconds=1.25),
+        ),
+        Wait("asking Flux", again=0.75),
+    ),
+    "an older token took the place of ours at the Kustomization: asked again": (
+        facts(kustomization=kustomization(OLD, handled=TOKEN), kustomization_token=SECOND),
+        RequestKustomization(NOW),
     ),
     "source Ready=False under the same conditions fails the deployment with its message": (
         facts(source=source(OLD, ready=("False", "GitOperationFailed", FETCH_FAILED)), kustomization=OLD_READY),

@@ -120,6 +120,12 @@ class Objects:
             status = (last[0] or {}).get("status")
             raise TimeoutError(f"{error}; its status: {json.dumps(status, default=str)}") from None
 
+    def watch(self, kind: str, name: str, namespace: str | None = None, seconds: int = 60) -> Iterator[Object]:
+        """The object as it is and then at each change, also those that last only a moment; ends after these seconds."""
+        field = f"metadata.name={name}"
+        for event in self.resource(kind).watch(namespace=namespace, field_selector=field, timeout=seconds):
+            yield dict(event["raw_object"])
+
     def wait_gone(self, kind: str, name: str, namespace: str | None = None, seconds: float = 30) -> None:
         """Return when there is no such object any more."""
         until(lambda: self.get(kind, name, namespace) is None, seconds, f"{kind} {namespace}/{name} gone")

@@ -43,6 +43,7 @@ check: $(VENV)/.dev ## Lint, types, import rules
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/hadolint Dockerfile
 
 servers: ## Build the real servers into a cache (needs Go)
 	@$(PYTHON) -m tests.servers.build
@@ -51,7 +52,7 @@ servers-up: servers $(VENV)/.dev ## Start the real servers and print what to exp
 	@$(BIN)/python -m tests.servers.up
 
 e2e: servers $(VENV)/.dev ## Run the tests on the real servers
-	@$(BIN)/python -m pytest -q -m e2e -s tests/e2e
+	@$(BIN)/python -m pytest -q -m e2e -s
 
 bench: $(VENV)/.dev ## Measure; one JSON object a line
 	@for bench in bench/*.py; do $(BIN)/python -m bench.$$(basename $$bench .py) || exit 1; done
@@ -62,6 +63,7 @@ chaos: $(VENV)/.dev ## Kill and count; one JSON object a line
 lock: | $(BIN)/python ## Resolve the dependencies again
 	@$(PIP) install --quiet 'pip-tools~=7.5'
 	@$(COMPILE) --output-file requirements.txt pyproject.toml
+	@echo 'hatchling' | $(COMPILE) --output-file requirements-build.txt -
 	@$(COMPILE) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean: ## Remove what was made here

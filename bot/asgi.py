@@ -1,7 +1,8 @@
 """The server: intake in front, and unless told otherwise a worker behind it in the same process."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from litestar import Litestar
@@ -34,6 +35,17 @@ def make_app(settings: Settings, bell: Bell) -> Litestar:
     return create_app(settings, intake, forges, known_in(database), database.ready, lifespan=[connected])
 
 
+class Server(uvicorn.Server):
+    """Uvicorn, but for the signal that it sends itself at the end, which would take the worker's end away."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM ask to stop; a second one asks to stop at once."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.handle_exit)
+        yield
+
+
 def serve(settings: Settings, *, work: bool = True) -> None:
     """Serve until told to stop; what is under way then is finished or taken up again by the next start."""
     worker = Worker(settings)
@@ -49,6 +61,6 @@ def serve(settings: Settings, *, work: bool = True) -> None:
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
-        uvicorn.Server(config).run()
+        Server(config).run()
     finally:
         worker.stop()

@@ -163,6 +163,7 @@ class Store:
         """Server-side apply; also whether the object was made."""
         wanted = copy.deepcopy(obj)
         meta = wanted.setdefault("metadata", {})
+        written = str(meta.get("namespace", ""))
         _check_applied(meta, name, namespace)
         if kind.status and write.subresource != "status":
             wanted.pop("status", None)
@@ -171,7 +172,7 @@ class Store:
             wanted["metadata"] = {}
         fields = undeclared(kind, wanted, self.spec_fields)
         if fields:
-            raise not_in_schema(kind, namespace, name, fields)
+            raise not_in_schema(kind, written, name, fields)
         with self.lock:
             old = self.find(kind, namespace, name)
             if old is None:

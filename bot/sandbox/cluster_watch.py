@@ -77,7 +77,7 @@ class Watch:
             headers = [(b"content-type", b"application/json")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await self._stream(send, gone)
-            if not self._abrupt and not gone.done():
+            if not self._abrupt:
                 await send({"type": "http.response.body", "body": b""})
         finally:
             unsubscribe()

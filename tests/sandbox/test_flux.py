@@ -630,8 +630,8 @@ def test_building(files: Files, names: list[str]) -> None:
                 "app/a.yaml": config("a"),
                 "app/b.yaml": config("a"),
             },
-            "kustomize build failed: accumulating resources: accumulation err='merging resources from 'b.yaml': may not "
-            "add resource with an already registered id: ConfigMap.v1.[noGrp]/a.[noNs]': must build at directory: "
+            "kustomize build failed: accumulating resources: accumulation err='merging resources from 'b.yaml': may "
+            "not add resource with an already registered id: ConfigMap.v1.[noGrp]/a.[noNs]': must build at directory: "
             "'/tmp/K/app/b.yaml': file is not directory",
         ),
         (

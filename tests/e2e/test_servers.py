@@ -467,10 +467,11 @@ def test_gitea_calls_hooks(pull: tuple[Site, int, str]) -> None:
     site.gitea.reader.comment(site.repository, number, "/help")
 
     def delivered() -> list[Object]:
-        return [each for each in site.gitea.deliveries(hook) if each["delivered"]]
+        found = site.gitea.deliveries(hook)  # events from just before the hook was made may be among them
+        return [each for each in found if each["delivered"] and each["event"] == "pull_request_comment"]
 
     (delivery,) = until(delivered, 10, "Gitea calls the hook")
-    assert (delivery["event"], delivery["succeeded"]) == ("pull_request_comment", False)
+    assert not delivery["succeeded"]
 
 
 def test_gitea_keeps_people_to_their_rights(pull: tuple[Site, int, str]) -> None:

@@ -152,9 +152,13 @@ def condition(item: Object | None, kind: str = "Ready") -> Object:
 
 
 def is_ready(item: Object) -> bool:
-    """Ready=True, said about the present generation."""
-    ready = condition(item)
-    return ready.get("status") == "True" and ready.get("observedGeneration") == item["metadata"]["generation"]
+    """Ready=True, said about the present generation, with the rest of the status.
+
+    Flux writes the conditions first and the other fields of the status a moment later, in another request.
+    """
+    ready, generation = condition(item), item["metadata"]["generation"]
+    seen = (ready.get("observedGeneration"), (item.get("status") or {}).get("observedGeneration"))
+    return ready.get("status") == "True" and seen == (generation, generation)
 
 
 def _place(item: Object) -> dict[str, str]:

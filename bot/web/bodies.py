@@ -44,8 +44,10 @@ class Bodies:
         except BaseException:
             self.held -= sum(map(len, chunks))
             raise
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
         try:
-            yield b"".join(chunks) if len(chunks) != 1 else chunks[0]
+            yield body
         finally:
             self.held -= size
 

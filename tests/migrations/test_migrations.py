@@ -35,7 +35,7 @@ async def test_the_newest_migration_is_what_the_models_say(database_url: str) ->
 
     def differences(connection: sa.Connection) -> list[Any]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        return compare_metadata(context, Base.metadata)
+        return list(compare_metadata(context, Base.metadata))
 
     assert await ask(database_url, differences) == []
 

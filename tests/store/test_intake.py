@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 
@@ -145,7 +146,7 @@ async def test_the_same_key_on_two_forges(intake: Intake, database: Database) ->
 async def test_a_failing_commit_keeps_nothing(intake: Intake, database: Database, bell: Bell) -> None:
     """100 COMMITs fail; all 100 callers hear of it."""
     for _ in range(100):
-        with pytest.raises((sqlite3.Error, deliveries.asyncpg.PostgresError)):
+        with pytest.raises((sqlite3.Error, asyncpg.PostgresError)):
             await intake.record(new(event="poison"))
 
     assert await rows(database) == []

@@ -5,6 +5,7 @@ import sys
 
 import uvicorn
 
+from bot import log
 from bot.store.database import Database
 from bot.store.deliveries import Intake
 from tests.web.receiving import app
@@ -12,6 +13,7 @@ from tests.web.receiving import app
 
 def main() -> None:
     """Serve until killed."""
+    log.configure(level="ERROR")  # nobody reads the pipes
     url = sys.argv[1]
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
 

@@ -1,6 +1,7 @@
 """The story on the sandbox, step by step; the end-to-end tests play the same one on real servers."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ class Play:
     """The story on one stage: each step goes on where the one before it ended, in whatever order they are asked for."""
 
     def __init__(self, scene: Scene) -> None:
-        self._scene = scene
+        self.scene = scene
         self._said: dict[str, str] = {}
 
     def through(self, step: Step) -> str:
@@ -21,7 +22,7 @@ class Play:
             if step.title in self._said:
                 break
             if each.title not in self._said:
-                self._said[each.title] = each.play(self._scene)
+                self._said[each.title] = each.play(self.scene)
         return self._said[step.title]
 
 
@@ -38,9 +39,8 @@ def test_step(play: Play, step: Step) -> None:
     assert play.through(step)
 
 
-def test_waiting_in_vain_says_what_was_expected_and_found() -> None:
+def test_waiting_in_vain_says_what_was_expected_and_found(play: Play) -> None:
     """A step that fails shows what was looked at, what should be there, and what is."""
-    with SandboxStage() as stage:
-        scene = Scene(stage, patience=0.05)
-        with pytest.raises(StoryError, match=r"the weather \(waited 0.05 s\)\n  expected: sun\n  found:    'rain'"):
-            scene.until(lambda: "rain", lambda found: found == "sun", "the weather", "sun")
+    scene = replace(play.scene, patience=0.05)
+    with pytest.raises(StoryError, match=r"the weather \(waited 0.05 s\)\n  expected: sun\n  found:    'rain'"):
+        scene.until(lambda: "rain", lambda found: found == "sun", "the weather", "sun")

@@ -5,6 +5,7 @@ The failures are worded as kustomize 5.8 (api v0.21) and Flux's generator word t
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Mapping
 from typing import Any
@@ -42,6 +43,10 @@ class Malformed(BuildError):
     """A file that is not YAML."""
 
 
+class Unloadable(BuildError):
+    """A kustomization file that cannot be taken as one."""
+
+
 def unsupported(spec: Json) -> str | None:
     """A field of the Kustomization that only a real Flux carries out."""
     return next((name for name in _SPEC_FIELDS if spec.get(name)), None)
@@ -54,6 +59,10 @@ def build(files: Mapping[str, bytes], path: str, target_namespace: str, root: st
     if target_namespace:
         for obj in objects:
             _move(obj, target_namespace)
+    for obj in objects:
+        if not obj.get("apiVersion"):
+            text = json.dumps(obj, sort_keys=True, separators=(",", ":"), default=str)
+            raise BuildError(f"failed to decode Kubernetes apiVersion, kind and name from: {text}")
     return objects
 
 
@@ -79,18 +88,34 @@ class _Builder:
         self._root = root
 
     def top(self, path: str) -> list[Json]:
-        """The folder that the Kustomization names; without a kustomization file, all YAML below it."""
+        """The folder that the Kustomization names; without a kustomization file, all YAML below it.
+
+        Flux reads and rewrites the topmost kustomization file before kustomize does: its faults are worded otherwise,
+        and fields that kustomize does not know are lost there without a word.
+        """
         try:
-            if self._kustomization_file(path):
-                return self._kustomize(path, ())
+            file = self._kustomization_file(path)
         except BuildError as problem:
             raise BuildError(f"kustomize build failed: {problem}") from None
-        listed: list[str] = []
-        self._scan(path, listed)
+        if file is None:
+            found: list[str] = []
+            self._scan(path, found)
+            names = [f"./{posixpath.relpath(name, path or '.')}" for name in found]
+        else:
+            names = self._rewritten(file)
         try:
-            return self._accumulate(path, listed, (path,))
+            return self._accumulate(path, names, (path,))
         except BuildError as problem:
             raise BuildError(f"kustomize build failed: {problem}") from None
+
+    def _rewritten(self, file: str) -> list[str]:
+        content, problem = self._content(file)
+        if problem:
+            raise BuildError(f"error converting YAML to JSON: {problem}")
+        names, problem = _resources(content, file)
+        if problem:
+            raise BuildError(f"error unmarshaling JSON: while decoding JSON: {problem}")
+        return names
 
     def _scan(self, path: str, listed: list[str]) -> None:
         """Flux's generator: folders with a kustomization file are taken as they are, others are gone through."""
@@ -119,46 +144,33 @@ class _Builder:
         return posixpath.join(path, found[0]) if found else None
 
     def _kustomize(self, path: str, visited: tuple[str, ...]) -> list[Json]:
+        """A folder below the topmost one."""
         file = self._kustomization_file(path)
         if file is None:
             names = ", ".join(f"'{name}'" for name in NAMES[:-1])
-            raise BuildError(f"unable to find one of {names} or '{NAMES[-1]}' in directory '{self._shown(path)}'")
-        content = self._load_kustomization(file)
-        listed = content.get("resources") or []
-        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-            text = "json: cannot unmarshal object into Go struct field Kustomization.resources of type string"
-            raise BuildError(f"invalid Kustomization: {text}")
-        if not listed:
-            raise BuildError("kustomization.yaml is empty")
-        return self._accumulate(path, [self._inside(path, name) for name in listed], (*visited, path), listed)
+            raise Unloadable(f"unable to find one of {names} or '{NAMES[-1]}' in directory '{self._shown(path)}'")
+        content, problem = self._content(file)
+        listed, fault = _resources(content, file)
+        unknown = [name for name in content if name not in _READ] if isinstance(content, dict) else []
+        if not (problem or fault) and unknown:
+            fault = f'json: unknown field "{unknown[0]}"'
+        if problem or fault:
+            raise Unloadable(f"invalid Kustomization: {problem or fault}")
+        if not content:
+            raise Unloadable("kustomization.yaml is empty")
+        return self._accumulate(path, listed, (*visited, path))
 
-    def _load_kustomization(self, file: str) -> Json:
+    def _content(self, file: str) -> tuple[Any, str]:
         try:
-            content = yaml.load(self._files[file], Loader=yaml.CSafeLoader)
+            return yaml.load(self._files[file], Loader=yaml.CSafeLoader), ""
         except (yaml.YAMLError, UnicodeDecodeError) as problem:
-            raise BuildError(f"error converting YAML to JSON: {_go_yaml(problem)}") from None
-        if content is None:
-            raise BuildError("kustomization.yaml is empty")
-        if not isinstance(content, dict):
-            text = "json: cannot unmarshal string into Go value of type types.Kustomization"
-            raise BuildError(f"invalid Kustomization: {text}")
-        for name in content:
-            if name in _KUSTOMIZE_FIELDS:
-                text = "it applies plain YAML and resources only"
-                raise BuildError(f"the sandbox does not support '{name}' in {file}: {text}")
-            if name not in _READ:
-                raise BuildError(f'invalid Kustomization: json: unknown field "{name}"')
-        return content
+            return None, _go_yaml(problem)
 
-    def _inside(self, path: str, name: str) -> str:
-        return posixpath.normpath(posixpath.join("/" + path, name)).lstrip("/") if not _leaves(path, name) else name
-
-    def _accumulate(
-        self, path: str, names: list[str], visited: tuple[str, ...], written: list[str] | None = None
-    ) -> list[Json]:
+    def _accumulate(self, path: str, listed: list[str], visited: tuple[str, ...]) -> list[Json]:
         """Files and folders, each as kustomize tries it: as a file first, then as a folder."""
         found: list[Json] = []
-        for name, shown in zip(names, written or [posixpath.relpath(name, path or ".") for name in names], strict=True):
+        for shown in listed:
+            name = posixpath.normpath(posixpath.join("/", path, shown)).lstrip("/")
             try:
                 self._one(path, name, shown, visited, found)
             except BuildError as problem:
@@ -181,7 +193,7 @@ class _Builder:
     def _file(self, path: str, name: str, shown: str) -> list[Json]:
         where = f"accumulating resources from '{shown}'"
         if _leaves(path, shown):
-            outside = posixpath.normpath(posixpath.join(self._shown(path), shown))
+            outside = self._outside(path, shown)
             limit = f"path '{outside}' is not in or below '{self._root}'"
             raise BuildError(f"{where}: fs-security-constraint read {outside}: {limit}")
         if name not in self._files:
@@ -196,32 +208,27 @@ class _Builder:
             raise BuildError(f"{where}: {problem}") from None
 
     def _directory(self, path: str, name: str, shown: str, visited: tuple[str, ...], as_file: str) -> list[Json]:
-        place = self._shown(name)
-        if _leaves(path, shown):
-            place = posixpath.normpath(posixpath.join(self._shown(path), shown))
-        if name in self._files:
-            raise BuildError(f"accumulation err='{as_file}': must build at directory: '{place}': file is not directory")
-        if _leaves(path, shown) or folder(self._files, name) is None:
+        place = self._outside(path, shown) if _leaves(path, shown) else self._shown(name)
+        if shown.startswith("/"):
+            problem = f"new root '{shown}' cannot be absolute"
+        elif name in self._files:
+            problem = f"must build at directory: '{place}': file is not directory"
+        elif _leaves(path, shown) or folder(self._files, name) is None:
             link = f"evalsymlink failure on '{place}' : lstat {place}: no such file or directory"
-            raise BuildError(f"accumulation err='{as_file}': must build at directory: not a valid directory: {link}")
-        for seen in reversed(visited):
-            if f"{seen}/".startswith(f"{name}/") or name == "":
-                text = f"cycle detected: candidate root '{place}' contains visited root '{self._shown(seen)}'"
-                raise BuildError(f"accumulation err='{as_file}': {text}")
-        try:
-            if self._kustomization_file(name) is None:
-                self._kustomize(name, visited)
-        except BuildError as problem:
-            raise BuildError(
-                f"accumulation err='{as_file}': couldn't make target for path '{place}': {problem}"
-            ) from None
-        try:
-            return self._kustomize(name, visited)
-        except BuildError as problem:
-            text = f"recursed accumulation of path '{place}': {problem}"
-            if not str(problem).startswith("accumulating"):
-                text = f"couldn't make target for path '{place}': {problem}"
-            raise BuildError(f"accumulation err='{as_file}': {text}") from None
+            problem = f"must build at directory: not a valid directory: {link}"
+        elif seen := [seen for seen in visited if name == "" or f"{seen}/".startswith(f"{name}/")]:
+            problem = f"cycle detected: candidate root '{place}' contains visited root '{self._shown(seen[-1])}'"
+        else:
+            try:
+                return self._kustomize(name, visited)
+            except Unloadable as fault:
+                problem = f"couldn't make target for path '{place}': {fault}"
+            except BuildError as fault:
+                problem = f"recursed accumulation of path '{place}': {fault}"
+        raise BuildError(f"accumulation err='{as_file}': {problem}")
+
+    def _outside(self, path: str, shown: str) -> str:
+        return posixpath.normpath(posixpath.join(self._shown(path), shown))
 
     def _add(self, found: list[Json], more: list[Json], shown: str) -> None:
         for obj in more:
@@ -232,7 +239,11 @@ class _Builder:
 
     def _documents(self, name: str, shown: str) -> list[Json]:
         try:
-            content = [doc for doc in yaml.load_all(self._files[name], Loader=yaml.CSafeLoader) if doc]
+            content = [
+                doc
+                for doc in yaml.load_all(self._files[name], Loader=yaml.CSafeLoader)
+                if doc is not None and doc != {}
+            ]
         except (yaml.YAMLError, UnicodeDecodeError) as problem:
             raise Malformed(f"MalformedYAMLError: {_go_yaml(problem)} in File: {shown}") from None
         objects: list[Json] = []
@@ -242,6 +253,23 @@ class _Builder:
 
     def _shown(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
+
+
+def _resources(content: Any, file: str) -> tuple[list[str], str]:
+    """What a kustomization file lists, and what is wrong with its types in Go's words."""
+    if content is None:
+        return [], ""
+    if not isinstance(content, dict):
+        kind = "array" if isinstance(content, list) else "string"
+        return [], f"json: cannot unmarshal {kind} into Go value of type types.Kustomization"
+    for name in content:
+        if name in _KUSTOMIZE_FIELDS and content[name]:
+            text = "it applies plain YAML and resources only"
+            raise BuildError(f"the sandbox does not support '{name}' in {file}: {text}")
+    listed = content.get("resources") or []
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        return [], "json: cannot unmarshal object into Go struct field Kustomization.resources of type string"
+    return listed, ""
 
 
 def _leaves(path: str, name: str) -> bool:
@@ -263,8 +291,6 @@ def _checked(doc: Any) -> list[Json]:
         raise BuildError(f"missing kind in object {shown}")
     if not meta.get("name"):
         raise BuildError(f"missing metadata.name in object {shown}")
-    if not doc.get("apiVersion"):
-        raise BuildError(f"failed to decode Kubernetes apiVersion, kind and name from: {shown}")
     return [doc]
 
 
@@ -275,11 +301,11 @@ def _go_map(value: Any) -> str:
 
 def _identity(obj: Json) -> tuple[str, str, str, str]:
     meta = obj["metadata"]
-    return (obj["apiVersion"], obj["kind"], meta.get("namespace", ""), meta["name"])
+    return (obj.get("apiVersion", ""), obj["kind"], meta.get("namespace", ""), meta["name"])
 
 
 def _id_text(obj: Json) -> str:
-    group, _, version = obj["apiVersion"].rpartition("/")
+    group, _, version = str(obj.get("apiVersion", "")).rpartition("/")
     meta = obj["metadata"]
     return f"{obj['kind']}.{version}.{group or '[noGrp]'}/{meta['name']}.{meta.get('namespace') or '[noNs]'}"
 

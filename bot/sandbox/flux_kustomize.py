@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import posixpath
 import random
 import time
 from collections.abc import Mapping
@@ -96,7 +97,7 @@ class KustomizeController:
         files = self._files(progress, plan.revision)
         path = folder(files, progress.spec.get("path") or "./")
         if path is None:
-            wanted = f"{plan.root}/{(progress.spec.get('path') or '').removeprefix('./').strip('/')}"
+            wanted = posixpath.normpath(f"{plan.root}/{posixpath.normpath('/' + progress.spec['path'])}")
             text = f"kustomization path not found: stat {wanted}: no such file or directory"
             raise Failed("ArtifactFailed", text)
         progress.status["lastAttemptedRevision"] = plan.revision

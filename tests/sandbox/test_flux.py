@@ -296,17 +296,33 @@ FAILURES = [
         id="bad YAML without a kustomization file",
     ),
     pytest.param(
-        {"deploy/dev/kustomization.yaml": "patches: []\nresources: [a.yaml]", "deploy/dev/a.yaml": config("a")},
+        {
+            "deploy/dev/kustomization.yaml": "patches: [{path: p}]\nresources: [a.yaml]",
+            "deploy/dev/a.yaml": config("a"),
+        },
         "BuildFailed",
-        "kustomize build failed: the sandbox does not support 'patches' in deploy/dev/kustomization.yaml: "
+        "the sandbox does not support 'patches' in deploy/dev/kustomization.yaml: "
         "it applies plain YAML and resources only",
         id="not supported",
     ),
     pytest.param(
-        {"deploy/dev/kustomization.yaml": "resorces: [a.yaml]"},
+        {"deploy/dev/kustomization.yaml": "a: b\n  c: d\n"},
         "BuildFailed",
-        'kustomize build failed: invalid Kustomization: json: unknown field "resorces"',
-        id="unknown field",
+        "error converting YAML to JSON: yaml: line 2: mapping values are not allowed in this context",
+        id="bad kustomization file",
+    ),
+    pytest.param(
+        {"deploy/dev/a.yaml": "kind: ConfigMap\nmetadata: {name: x}\n"},
+        "BuildFailed",
+        "failed to decode Kubernetes apiVersion, kind and name from: "
+        f'{{"kind":"ConfigMap","metadata":{{"name":"x","namespace":"{TARGET}"}}}}',
+        id="no apiVersion",
+    ),
+    pytest.param(
+        {"deploy/dev/a.yaml": "apiVersion: x.io/v1\nkind: Foo\nmetadata: {name: x}\n"},
+        "ReconciliationFailed",
+        f'Foo/{TARGET}/x dry-run failed: no matches for kind "Foo" in version "x.io/v1"\n',
+        id="unknown kind",
     ),
 ]
 
@@ -594,6 +610,9 @@ BASE = {"base/kustomization.yaml": "resources: [a.yaml]", "base/a.yaml": config(
             ["b"],
         ),
         ({"app/a.yaml": config("a") + "---\n---\n" + config("b")}, ["a", "b"]),
+        ({"app/kustomization.yaml": "resorces: [a.yaml]", "app/a.yaml": config("a")}, []),
+        ({"app/kustomization.yaml": ""}, []),
+        ({"app/README": "x"}, []),
         ({"app/a.yaml": "apiVersion: v1\nkind: List\nitems:\n- " + config("a").replace("\n", "\n  ")}, ["a"]),
     ],
 )
@@ -639,6 +658,49 @@ def test_building(files: Files, names: list[str]) -> None:
             "kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'a.yaml': "
             "missing metadata.name in object {{v1 ConfigMap} {{ } map[] map[]}}': must build at directory: "
             "'/tmp/K/app/a.yaml': file is not directory",
+        ),
+        (
+            {"app/kustomization.yaml": "resources: [sub]", "app/sub/kustomization.yaml": "resorces: []"},
+            "kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'sub': "
+            "read /tmp/K/app/sub: is a directory': couldn't make target for path '/tmp/K/app/sub': "
+            'invalid Kustomization: json: unknown field "resorces"',
+        ),
+        (
+            {"app/kustomization.yaml": "resources: [sub]", "app/sub/kustomization.yaml": "a: b\n  c: d\n"},
+            "kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'sub': "
+            "read /tmp/K/app/sub: is a directory': couldn't make target for path '/tmp/K/app/sub': "
+            "invalid Kustomization: yaml: line 2: mapping values are not allowed in this context",
+        ),
+        (
+            {"app/kustomization.yaml": "resources: [sub]", "app/sub/kustomization.yaml": "resources: [{a: b}]"},
+            "kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'sub': "
+            "read /tmp/K/app/sub: is a directory': couldn't make target for path '/tmp/K/app/sub': "
+            "invalid Kustomization: json: cannot unmarshal object into Go struct field Kustomization.resources of type string",
+        ),
+        (
+            {"app/kustomization.yaml": "- a"},
+            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go value of type "
+            "types.Kustomization",
+        ),
+        (
+            {"app/kustomization.yaml": "", "app/Kustomization": ""},
+            "kustomize build failed: Found multiple kustomization files under: /tmp/K/app\n",
+        ),
+        (
+            {"app/kustomization.yaml": "resources: [/etc/x.yaml]"},
+            "kustomize build failed: accumulating resources: accumulation err='accumulating resources from "
+            "'/etc/x.yaml': fs-security-constraint read /etc/x.yaml: path '/etc/x.yaml' is not in or below '/tmp/K'': "
+            "new root '/etc/x.yaml' cannot be absolute",
+        ),
+        (
+            {"app/a.yaml": config("a"), "app/b.yaml": config("a")},
+            "kustomize build failed: accumulating resources: accumulation err='merging resources from './b.yaml': may "
+            "not add resource with an already registered id: ConfigMap.v1.[noGrp]/a.[noNs]': must build at directory: "
+            "'/tmp/K/app/b.yaml': file is not directory",
+        ),
+        (
+            {"app/a.yaml": "- a\n- b\n"},
+            "failed to decode Kubernetes YAML from /tmp/K/app/a.yaml: missing Resource metadata",
         ),
     ],
 )

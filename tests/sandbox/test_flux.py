@@ -675,7 +675,8 @@ def test_building(files: Files, names: list[str]) -> None:
             {"app/kustomization.yaml": "resources: [sub]", "app/sub/kustomization.yaml": "resources: [{a: b}]"},
             "kustomize build failed: accumulating resources: accumulation err='accumulating resources from 'sub': "
             "read /tmp/K/app/sub: is a directory': couldn't make target for path '/tmp/K/app/sub': "
-            "invalid Kustomization: json: cannot unmarshal object into Go struct field Kustomization.resources of type string",
+            "invalid Kustomization: json: "
+            "cannot unmarshal object into Go struct field Kustomization.resources of type string",
         ),
         (
             {"app/kustomization.yaml": "- a"},

@@ -74,6 +74,7 @@ class Connection:
         opened, self._client = self._client, None
         if opened is not None:
             await opened.close()
+            await asyncio.sleep(0)  # the sockets of abandoned answers are closed by the loop
 
     async def call(
         self,
@@ -127,7 +128,7 @@ class Connection:
                 async for line in lines:
                     yield _event(line)
         finally:
-            response.close()  # in the middle of its body: the connection cannot be used again
+            _abandon(response)
 
     async def _send(
         self,
@@ -243,6 +244,14 @@ async def _guarded(call: Awaitable[Any]) -> Any:
         raise TemporaryError("the cluster's API server did not answer in time") from None
     except (aiohttp.ClientError, OSError, RuntimeError) as error:  # RuntimeError: the session was closed meanwhile
         raise TemporaryError(f"the cluster's API server cannot be reached: {type(error).__name__}: {error}") from None
+
+
+def _abandon(response: aiohttp.ClientResponse) -> None:
+    """End an answer in the middle of its body. A TLS connection would else stay half open until the server agrees."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:

@@ -78,6 +78,10 @@ class Sluice:
             "SLUICE_GITEA_WEBHOOK_SECRET": self.webhook_secret,
         }
 
+    def _prepared(self) -> Process:
+        command = [*_without(self.settings), *_PYTHON, "serve"]
+        return Process("sluice", command, self.folder, self._environment())
+
     def _environment(self) -> dict[str, str]:
         return {**self.settings, "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
 
@@ -102,7 +106,9 @@ class Sluice:
         """Start it, and return when /readyz says that it can do its work."""
         if self not in running:
             running.append(self)
-        self._process.start()
+        if not self._process.running:
+            self._process = self._prepared()  # the settings may have been changed since
+            self._process.start()
         until(self._is_ready, seconds, "Sluice answers /readyz")
 
     def _is_ready(self) -> bool:

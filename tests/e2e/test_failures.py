@@ -1,0 +1,253 @@
+"""What goes wrong in an environment, and what people read about it: the cases of design section 3, in Flux's words.
+
+All cases are played at the same time, each in a repository of its own, because most of their time is Flux's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e.harness import Shop, Sluice, config, files, kustomization, settings_of, web
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+DEV = "development"
+FOLDER = f"deploy/{DEV}"
+LONG = 100.0
+"""Seconds for what Flux tries twice, half a minute apart."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a bad commit, and of the fix that was pushed after it."""
+
+    shop: Shop
+    bad: str
+    state: str
+    text: str
+    fix: str = ""
+
+    @property
+    def fixed(self) -> list[str]:
+        """The states that the fix went through."""
+        return [state for state, _ in self.shop.statuses(self.fix, DEV)]
+
+
+def one_environment(sluice: Sluice, name: str, **fields: str) -> Shop:
+    """A repository with development alone, enabled."""
+    shop = Shop(sluice, {**files([DEV]), ".sluice.yaml": config(DEV, **fields)}, name=name)
+    shop.enable([DEV])
+    return shop
+
+
+def said(shop: Shop, bad: str, fix: str = "", seconds: float = LONG) -> Outcome:
+    """The outcome of a commit once it has one; then the fix's."""
+    state, text = shop.ended(bad, DEV, seconds)
+    return Outcome(shop, bad, state, text, fix)
+
+
+def mended(outcome: Outcome, changes: dict[str, str | None]) -> Outcome:
+    """Push a fix and wait for its end."""
+    fix = outcome.shop.push(changes, message="Mend it")
+    outcome.shop.ended(fix, DEV)
+    return Outcome(outcome.shop, outcome.bad, outcome.state, outcome.text, fix)
+
+
+# The cases: each plays in a new repository.
+
+
+def wrong_path(sluice: Sluice) -> Outcome:
+    """The folder goes, and comes back."""
+    shop = one_environment(sluice, "path")
+    bad = shop.push({f"{FOLDER}/kustomization.yaml": None, f"{FOLDER}/settings.yaml": None})
+    back = {name: text for name, text in files([DEV]).items() if name.startswith(FOLDER)}
+    return mended(said(shop, bad), dict(back))
+
+
+def build_error(sluice: Sluice) -> Outcome:
+    """A resource that is not there."""
+    shop = one_environment(sluice, "build")
+    bad = shop.push({f"{FOLDER}/kustomization.yaml": kustomization("../base", "nowhere.yaml")})
+    return mended(said(shop, bad), {f"{FOLDER}/kustomization.yaml": kustomization("../base")})
+
+
+def not_accepted(sluice: Sluice) -> Outcome:
+    """An object that the API server does not take: Flux tries again, and the second failure is final."""
+    shop = one_environment(sluice, "invalid")
+    bad = shop.push({"deploy/base/web.yaml": web().replace("app: web", "app: Not valid!", 1)})
+    return mended(said(shop, bad), {"deploy/base/web.yaml": web("web:2")})
+
+
+def missing_namespace(sluice: Sluice) -> Outcome:
+    """Somebody deleted the target namespace; `/enable` makes it again."""
+    shop = one_environment(sluice, "namespace")
+    target = shop.target(DEV)
+    shop.plane.operator.delete("Namespace", target)
+    shop.plane.admin.wait_gone("Namespace", target, seconds=60)
+    return enabled_again(shop)
+
+
+def missing_rights(sluice: Sluice) -> Outcome:
+    """Somebody deleted the account's binding; `/enable` makes it again."""
+    shop = one_environment(sluice, "rights")
+    shop.plane.operator.delete("RoleBinding", f"sluice-{DEV}", shop.target(DEV))
+    return enabled_again(shop)
+
+
+def enabled_again(shop: Shop) -> Outcome:
+    """A push fails; after another `/enable` the next commit goes live."""
+    outcome = said(shop, shop.push({f"{FOLDER}/settings.yaml": settings_of(DEV, colour="red")}))
+    number = shop.pull()
+    shop.say(number, "/enable")
+    shop.answered(number, "GitOps is set up")
+    return mended(outcome, {f"{FOLDER}/settings.yaml": settings_of(DEV, colour="green")})
+
+
+def unhealthy(sluice: Sluice) -> Outcome:
+    """No node can take the Deployment's Pod; the timeout is the environment's own."""
+    shop = one_environment(sluice, "unhealthy", timeout="4s")
+    bad = shop.push({"deploy/base/web.yaml": web("web:2", impossible=True)})
+    return mended(said(shop, bad), {"deploy/base/web.yaml": web("web:3")})
+
+
+def unhealthy_for_long(sluice: Sluice) -> Outcome:
+    """The fix comes while Flux still waits for the bad release to get healthy."""
+    shop = one_environment(sluice, "slow", timeout="5m")
+    bad = shop.push({"deploy/base/web.yaml": web("web:2", impossible=True)})
+    shop.until(lambda: "health checks" in shop.ready(DEV).get("message", ""), "Flux waits for health")
+    fix = shop.push({"deploy/base/web.yaml": web("web:3")})
+    shop.ended(fix, DEV)
+    return said(shop, bad, fix)
+
+
+def suspended(sluice: Sluice) -> Outcome:
+    """Somebody suspended the Kustomization, and resumes it before the next push."""
+    shop = one_environment(sluice, "suspended")
+    shop.suspend(DEV)
+    outcome = said(shop, shop.push({f"{FOLDER}/settings.yaml": settings_of(DEV, colour="red")}))
+    shop.suspend(DEV, on=False)
+    return mended(outcome, {f"{FOLDER}/settings.yaml": settings_of(DEV, colour="green")})
+
+
+def revoked_token(sluice: Sluice) -> Outcome:
+    """The token that Flux fetches with is revoked in Gitea; the operator sets another, and `/enable` writes it."""
+    bot = sluice.gitea.bot
+    settings = {"SLUICE_GITEA_GIT_TOKEN": bot.create_token(sluice.webhook_secret, ["read:repository"])}
+    with Sluice(sluice.plane, sluice.gitea, settings) as own:
+        shop = one_environment(own, "revoked")
+        bot.revoke_token(sluice.webhook_secret)
+        outcome = said(shop, shop.push({f"{FOLDER}/settings.yaml": settings_of(DEV, colour="red")}))
+        own.stop()
+        own.settings["SLUICE_GITEA_GIT_TOKEN"] = sluice.gitea.git_token
+        own.start()
+        number = shop.pull()
+        shop.say(number, "/enable")
+        shop.answered(number, "GitOps is set up")
+        return mended(outcome, {f"{FOLDER}/settings.yaml": settings_of(DEV, colour="green")})
+
+
+CASES: tuple[Callable[[Sluice], Outcome], ...] = (
+    *(missing_namespace, missing_rights, not_accepted),  # the slow ones begin
+    *(unhealthy, unhealthy_for_long, revoked_token, wrong_path, build_error, suspended),
+)
+
+
+class Cases:
+    """All cases, under way."""
+
+    def __init__(self, sluice: Sluice, pool: ThreadPoolExecutor) -> None:
+        self._under_way: dict[str, Future[Outcome]] = {case.__name__: pool.submit(case, sluice) for case in CASES}
+
+    def __getitem__(self, case: Callable[[Sluice], Outcome]) -> Outcome:
+        return self._under_way[case.__name__].result()
+
+
+@pytest.fixture(scope="module")
+def cases(sluice: Sluice) -> Iterator[Cases]:
+    """They begin with the first test, and each test waits for its own."""
+    with ThreadPoolExecutor(len(CASES)) as pool:
+        yield Cases(sluice, pool)
+
+
+# What is to be seen.
+
+
+def test_wrong_path(cases: Cases) -> None:
+    """At once, without Flux's temporary folder."""
+    found = cases[wrong_path]
+    words = f"kustomization path not found: stat {FOLDER}: no such file or directory"
+    assert (found.state, found.text) == ("failure", f"Failed: {words}")
+
+
+def test_build_error(cases: Cases) -> None:
+    """At once, in kustomize's words."""
+    found = cases[build_error]
+    assert found.state == "failure"
+    assert found.text.startswith("Failed: kustomize build failed: accumulating resources:")
+    assert "nowhere.yaml" in found.text
+
+
+def test_what_the_api_server_refuses(cases: Cases) -> None:
+    """Said as pending first, because Flux tries again; the second time is the last."""
+    found = cases[not_accepted]
+    assert found.state == "failure"
+    assert "Deployment" in found.text
+    assert "dry-run failed" in found.text
+    retries = [text for state, text in found.shop.statuses(found.bad, DEV) if "Flux retries" in text]
+    assert retries
+
+
+@pytest.mark.parametrize("case", [missing_namespace, missing_rights], ids=lambda case: str(case.__name__))
+def test_missing_namespace_or_rights(cases: Cases, case: Callable[[Sluice], Outcome]) -> None:
+    """Both read the same in Kubernetes: the account is refused."""
+    found = cases[case]
+    assert found.state == "failure"
+    assert found.text.startswith("Failed: ")
+    assert "dry-run failed (Forbidden)" in found.text
+    retries = [text for state, text in found.shop.statuses(found.bad, DEV) if state == "pending" and "retries" in text]
+    assert retries
+
+
+def test_health_check_failed(cases: Cases) -> None:
+    """After the environment's own timeout, naming the object that did not get Ready."""
+    found = cases[unhealthy]
+    assert found.state == "failure"
+    assert found.text.startswith("Failed: health check failed after 4")
+    assert f"Deployment/{found.shop.target(DEV)}/web" in found.text
+
+
+def test_a_fix_overtakes_a_release_that_is_not_healthy(cases: Cases) -> None:
+    """The bad one is superseded before Flux gives up on it; five minutes were not waited for."""
+    found = cases[unhealthy_for_long]
+    assert (found.state, found.text) == ("skipped", f"Superseded by {found.fix[:7]}")
+
+
+def test_suspended(cases: Cases) -> None:
+    """Flux would never do it, so it is said at once."""
+    found = cases[suspended]
+    assert (found.state, found.text) == (
+        "failure",
+        f"Failed: Kustomization {DEV} is suspended: Flux leaves it alone",
+    )
+
+
+def test_revoked_token(cases: Cases) -> None:
+    """The source's own words, and no token in them."""
+    found = cases[revoked_token]
+    assert found.state == "failure"
+    assert found.text.startswith("Failed: ")
+    assert "authentication required" in found.text or "unable to clone" in found.text
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.__name__))
+def test_a_fix_ends_green_without_a_red_flash(cases: Cases, case: Callable[[Sluice], Outcome]) -> None:
+    """The fix's commit goes from pending to success; the bad one keeps its one last word."""
+    found = cases[case]
+    assert found.fixed == ["pending"] * (len(found.fixed) - 1) + ["success"]
+    assert found.shop.live(DEV) == found.fix
+    ends = [state for state, _ in found.shop.statuses(found.bad, DEV) if state != "pending"]
+    assert ends == [found.state]

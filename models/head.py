@@ -16,7 +16,9 @@ class Head(Row, Base):
     __table_args__ = (sa.Index(None, "repository_id", "kind", "name", "received_at"),)
 
     repository_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("repositories.id"))
-    delivery_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("deliveries.id", ondelete="SET NULL"))
+    delivery_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("deliveries.id", ondelete="SET NULL"), index=True
+    )
     kind: Mapped[str]  # branch | pull_request
     name: Mapped[str]  # the branch's name, the pull request's number
     commit_hash: Mapped[str | None]  # None: deleted

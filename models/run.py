@@ -22,14 +22,15 @@ class Run(Leased, Base):
 
     key: Mapped[str]
     repository_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("repositories.id"))
-    delivery_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("deliveries.id", ondelete="SET NULL"))
+    delivery_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("deliveries.id", ondelete="SET NULL"), index=True
+    )
     name: Mapped[str]
     call: Mapped[dict[str, Any]]
     pull_request: Mapped[int | None]
     actor: Mapped[str]
     received_at: Mapped[datetime]
-    status: Mapped[str] = mapped_column(default="queued")  # queued | running | done | refused | ignored | failed
+    status: Mapped[str] = mapped_column(default="queued")  # queued | done | refused | ignored | failed
     code: Mapped[str | None]
     text: Mapped[str | None]
-    started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

@@ -167,6 +167,7 @@ def _heads() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_heads")),
     )
+    op.create_index(op.f("ix_heads_delivery_id"), "heads", ["delivery_id"])
     op.create_index(
         op.f("ix_heads_repository_id_kind_name_received_at"), "heads", ["repository_id", "kind", "name", "received_at"]
     )
@@ -229,7 +230,6 @@ def _runs() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("code", sa.Text(), nullable=True),
         sa.Column("text", sa.Text(), nullable=True),
-        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         *_leased(),
         *_row(),
@@ -242,6 +242,7 @@ def _runs() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
         sa.UniqueConstraint("key", name=op.f("uq_runs_key")),
     )
+    op.create_index(op.f("ix_runs_delivery_id"), "runs", ["delivery_id"])
     op.create_index(
         op.f("ix_runs_repository_id_pull_request_received_at"), "runs", ["repository_id", "pull_request", "received_at"]
     )

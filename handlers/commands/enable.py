@@ -11,6 +11,7 @@ from msgspec import Meta
 from bot import objects
 from bot.context import Context
 from bot.core import manifests, repoconfig
+from bot.core.calls import Call
 from bot.core.deployments import short
 from bot.core.errors import UserError
 from bot.core.manifests import Manifest
@@ -19,7 +20,7 @@ from bot.core.results import Result, done
 from bot.core.roles import Role
 from bot.inputs import Evidence, read
 from bot.registry import command
-from bot.store import deployments, log, projects
+from bot.store import deployments, log, projects, runs
 from bot.store.deployments import Place, Wish, patience
 from bot.store.transactions import Transaction
 from models import Environment, GitopsResource, Project
@@ -39,6 +40,7 @@ class Setup:
     places: list[Place]
     shared: dict[str, GitopsResource]  # by environment id: the source that it follows unpinned
     going_by: dict[str, GitopsResource]  # by environment id: the source that it goes by now
+    kustomizations: dict[str, GitopsResource]
 
 
 @command("enable", needs=Role.ADMIN, on=("open",))
@@ -58,13 +60,16 @@ async def enable(ctx: Context, args: Args) -> Result:
             f"SLUICE_{ctx.repository.provider.upper()}_GIT_TOKEN (read-only)",
         )
     wanted = await _wanted(ctx, args, head)
+    heads = await _heads(ctx, wanted, head)
     async with ctx.store.write() as tx:
         setup = await _rows(tx, ctx, wanted)
     await _check_namespaces(ctx, setup)
     made = await _apply(ctx, setup)
-    evidence = {where.environment.name: await read(ctx.forge, where, head) for where in setup.places}
+    evidence = {
+        where.environment.name: await read(ctx.forge, where, heads[where.environment.branch]) for where in setup.places
+    }
     async with ctx.store.write() as tx:
-        await _activate(tx, ctx, setup, head, evidence)
+        await _activate(tx, ctx, setup, heads, evidence)
     return done(_report(setup, head, made))
 
 
@@ -78,11 +83,23 @@ async def _wanted(ctx: Context, args: Args, head: str) -> list[repoconfig.Enviro
     if unknown:
         known = ", ".join(f"`{name}`" for name in by_name)
         raise UserError("target_unknown", f"`{unknown[0]}` is no environment here; there are {known}")
-    wanted = [by_name[name] for name in dict.fromkeys(args.environments or by_name)]
-    missing = [] if tree.truncated else [each for each in wanted if each.path.strip("/") not in tree.entries]
-    if missing:
-        raise UserError("path_missing", _files_to_add(ctx.repository.default_branch, missing))
-    return wanted
+    return [by_name[name] for name in dict.fromkeys(args.environments or by_name)]
+
+
+async def _heads(ctx: Context, wanted: list[repoconfig.Environment], default_head: str) -> dict[str, str]:
+    """The head of every branch that is to be followed; the environments' folders must be there."""
+    heads = {ctx.repository.default_branch: default_head}
+    for branch in dict.fromkeys(each.branch for each in wanted):
+        head = heads.get(branch) or await ctx.forge.branch_head(ctx.repository.full_name, branch)
+        if head is None:
+            raise UserError("branch_missing", f"the branch `{branch}` that an environment is to follow does not exist")
+        heads[branch] = head
+        tree = await ctx.forge.tree(ctx.repository.full_name, head)
+        here = [each for each in wanted if each.branch == branch]
+        missing = [] if tree.truncated else [each for each in here if each.path.strip("/") not in tree.entries]
+        if missing:
+            raise UserError("path_missing", _files_to_add(branch, missing))
+    return heads
 
 
 async def _config(ctx: Context, tree: Tree) -> tuple[repoconfig.Environment, ...]:
@@ -108,9 +125,10 @@ async def _rows(tx: Transaction, ctx: Context, wanted: list[repoconfig.Environme
     project = await _project(tx, ctx)
     shared: dict[str, GitopsResource] = {}
     going_by: dict[str, GitopsResource] = {}
+    kustomizations: dict[str, GitopsResource] = {}
     places = []
     for position, each in enumerate(wanted):
-        environment = await _environment(tx, project, each, position)
+        environment, kustomizations[each.name] = await _environment(tx, project, each, position)
         where = Place(ctx.repository, project, environment)
         places.append(where)
         source = await projects.ensure_object(
@@ -125,7 +143,7 @@ async def _rows(tx: Transaction, ctx: Context, wanted: list[repoconfig.Environme
         pin = await projects.live_pin(tx.session, environment.id)
         shared[environment.name] = source
         going_by[environment.name] = await tx.session.get_one(GitopsResource, pin.source_id) if pin else source
-    return Setup(project, places, shared, going_by)
+    return Setup(project, places, shared, going_by, kustomizations)
 
 
 async def _project(tx: Transaction, ctx: Context) -> Project:
@@ -150,7 +168,10 @@ async def _project(tx: Transaction, ctx: Context) -> Project:
     return project
 
 
-async def _environment(tx: Transaction, project: Project, wanted: repoconfig.Environment, position: int) -> Environment:
+async def _environment(
+    tx: Transaction, project: Project, wanted: repoconfig.Environment, position: int
+) -> tuple[Environment, GitopsResource]:
+    """The rows; an environment counts as enabled only when `_activate` has linked the two."""
     environment = await projects.environment_named(tx.session, project.id, wanted.name)
     if environment is None:
         environment = Environment(id=uuid.uuid4(), project_id=project.id, name=wanted.name)
@@ -173,8 +194,7 @@ async def _environment(tx: Transaction, project: Project, wanted: repoconfig.Env
         name=manifests.kustomization_name(wanted.name),
         environment_id=environment.id,
     )
-    environment.gitops_resource_id = row.id
-    return environment
+    return environment, row
 
 
 # The cluster.
@@ -239,7 +259,9 @@ async def _write(cluster: Cluster, manifest: Manifest) -> None:
 # The end.
 
 
-async def _activate(tx: Transaction, ctx: Context, setup: Setup, head: str, evidence: dict[str, Evidence]) -> None:
+async def _activate(
+    tx: Transaction, ctx: Context, setup: Setup, heads: dict[str, str], evidence: dict[str, Evidence]
+) -> None:
     project = await tx.session.get_one(Project, setup.project.id)
     project.status, project.initialization_completed_at = "active", tx.now
     log.record(
@@ -253,10 +275,13 @@ async def _activate(tx: Transaction, ctx: Context, setup: Setup, head: str, evid
     )
     for where in setup.places:
         name = where.environment.name
-        if setup.going_by[name].id != setup.shared[name].id:
-            continue  # it is pinned
+        row = await tx.session.get_one(Environment, where.environment.id)
+        row.gitops_resource_id = where.environment.gitops_resource_id = setup.kustomizations[name].id
+        await deployments.one_at_a_time(tx.session, row.id)
+        if await projects.live_pin(tx.session, row.id) is not None:
+            continue
         wish = Wish(
-            commit=head,
+            commit=heads[where.environment.branch],
             source_id=setup.shared[name].id,
             trigger="enable",
             requested_by=ctx.run.actor,
@@ -267,6 +292,19 @@ async def _activate(tx: Transaction, ctx: Context, setup: Setup, head: str, evid
             patience=patience(where.environment),
         )
         await deployments.open_(tx, where, wish)
+    for branch in dict.fromkeys(where.environment.branch for where in setup.places):
+        await runs.start(tx, ctx.repository, _look_again(ctx, branch, heads[branch]))
+
+
+def _look_again(ctx: Context, branch: str, head: str) -> Call:
+    """A push that came while this was under way found nothing enabled; it is worked now."""
+    return Call(
+        kind="work",
+        name="push",
+        key=f"{ctx.repository.provider}:{ctx.repository.forge_id}:refs/heads/{branch}:enabled:{ctx.run.id}",
+        actor=ctx.run.actor,
+        arguments={"branch": branch, "commit": head},
+    )
 
 
 def _report(setup: Setup, head: str, made: list[str]) -> str:

@@ -196,8 +196,8 @@ class Deployer:
         match step:
             case settling.Succeed():
                 message = None if step.health_checked else deployments.NOT_CHECKED
+                await self._retire_own_source(case, cluster)  # before the end: nobody would come back for it
                 await self._end(case, Phase.SUCCEEDED, live_revision=step.live_as, message=message)
-                await self._retire_own_source(case, cluster)
             case settling.Fail():
                 await self._end(case, Phase.FAILED, reason=step.code, message=step.message)
             case settling.TimeOut():
@@ -209,18 +209,25 @@ class Deployer:
 
     async def _retire_own_source(self, case: Case, cluster: Cluster) -> None:
         """Back on the shared source, the environment's own one has no use any more."""
-        if case.pin is not None or case.source.environment_id is not None:
+        if case.source.environment_id is not None:
             return
+        environment = case.where.environment.id
         async with self.store.read() as session:
-            own = await projects.own_source(session, case.where.environment.id)
-        if own is None:
+            own = await projects.own_source(session, environment)
+            pin = await projects.live_pin(session, environment)
+        if own is None or pin is not None:
             return
         forge, where = self.forges[case.where.repository.provider], case.where
         await cluster.delete(GIT_REPOSITORY, own.namespace, own.name)
-        await forge.delete_branch(where.repository.full_name, keep_branch(where))
+        try:
+            await forge.delete_branch(where.repository.full_name, keep_branch(where))
+        except UserError as error:  # what is live is live, whatever becomes of the branch
+            logger.warning("a branch of ours stays", repository=where.repository.full_name, why=error.message)
         async with self.store.write() as tx:
-            row = await tx.session.get_one(GitopsResource, own.id)
-            row.deleted_at = tx.now
+            await deployments.one_at_a_time(tx.session, environment)
+            if await projects.live_pin(tx.session, environment) is None:  # else the pin's deployment makes it anew
+                row = await tx.session.get_one(GitopsResource, own.id)
+                row.deleted_at = tx.now
 
     # What is written down.
 

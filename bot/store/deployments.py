@@ -99,6 +99,11 @@ async def newest(session: AsyncSession, environment_id: UUID, *, without: Collec
     return next(iter(await latest(session, environment_id, without=without)), None)
 
 
+async def one_at_a_time(session: AsyncSession, environment_id: UUID) -> None:
+    """Until the end of the transaction nobody else opens a deployment of the environment or moves its pin."""
+    await session.execute(sa.select(Environment.id).where(Environment.id == environment_id).with_for_update())
+
+
 async def of_commit(session: AsyncSession, environment_id: UUID, commit: str) -> bool:
     """Whether a commit ever had a deployment in an environment."""
     query = sa.select(Deployment.id).where(
@@ -115,7 +120,8 @@ async def open_(tx: Transaction, where: Place, wish: Wish) -> Deployment:
     overtaken = await _unsettled(tx.session, where.environment.id)
     deployment = await _insert(tx, where, wish, Phase.QUEUED)
     for older in overtaken:
-        if older.inputs_digest == wish.inputs_digest and older.commit_hash != wish.commit:
+        same_way = older.source_id == wish.source_id  # else the two would switch the Kustomization to and fro
+        if same_way and older.inputs_digest == wish.inputs_digest and older.commit_hash != wish.commit:
             continue  # it goes live as a part of this one, or is found superseded when this one is applied
         await move(tx, where, older, Phase.SUPERSEDED, live_revision=wish.commit)
     await _say(tx, where, deployment)

@@ -90,6 +90,7 @@ async def _follow_again(
     tx: Transaction, ctx: Context, where: Place, args: Unpin, head: str, evidence: Evidence
 ) -> Result:
     environment = where.environment
+    await deployments.one_at_a_time(tx.session, environment.id)
     pin = await projects.live_pin(tx.session, environment.id)
     if pin is None or pin.pull_request != args.number:
         return ignored(f"{environment.name} is not pinned to #{args.number}")

@@ -16,7 +16,7 @@ from bot.registry import event, work
 from bot.store import deployments, projects, runs
 from bot.store.deployments import Place, Wish
 from bot.store.transactions import Transaction
-from models import Environment
+from models import Environment, Pin
 
 KEPT = "sluice/keep/"
 NOT_DEPLOYED = (Phase.SUPERSEDED, Phase.REJECTED, Phase.CANCELLED)
@@ -100,15 +100,24 @@ async def follow(ctx: Context, args: Follow) -> Result:
         where = await deployments.place(session, UUID(args.environment))
         pin = await projects.live_pin(session, where.environment.id)
     if pin is not None:
-        return ignored(f"{where.environment.name} is pinned to {short(pin.commit_hash)}")
+        return _pinned(where, pin)
     head = await ctx.forge.branch_head(ctx.repository.full_name, args.branch)
     if head is None:
         return ignored("the branch is gone")
     evidence = await read(ctx.forge, where, args.commit)
+    at_head = evidence if head == args.commit else await read(ctx.forge, where, head)
     async with ctx.store.write() as tx:
+        await deployments.one_at_a_time(tx.session, where.environment.id)
+        pin = await projects.live_pin(tx.session, where.environment.id)
+        if pin is not None:
+            return _pinned(where, pin)
         if head == args.commit:
             return await _open(tx, ctx, where, args, evidence)
-        return await _overtaken(tx, ctx, where, args, evidence, head)
+        return await _overtaken(tx, ctx, where, args, evidence, head, at_head)
+
+
+def _pinned(where: Place, pin: Pin) -> Result:
+    return ignored(f"{where.environment.name} is pinned to {short(pin.commit_hash)}")
 
 
 async def _wish(tx: Transaction, ctx: Context, where: Place, args: Follow, evidence: Evidence) -> Wish:
@@ -136,7 +145,7 @@ async def _open(tx: Transaction, ctx: Context, where: Place, args: Follow, evide
 
 
 async def _overtaken(
-    tx: Transaction, ctx: Context, where: Place, args: Follow, evidence: Evidence, head: str
+    tx: Transaction, ctx: Context, where: Place, args: Follow, evidence: Evidence, head: str, at_head: Evidence
 ) -> Result:
     """A newer head is there: its own run brings it out, here it is said what became of this one."""
     environment = where.environment.id
@@ -147,7 +156,7 @@ async def _overtaken(
     if before and before[0].inputs_digest == evidence.inputs_digest:
         return ignored(f"{where.environment.name} is not made of what changed", code="untouched")
     wish = await _wish(tx, ctx, where, args, evidence)
-    if any(row.commit_hash == head and row.inputs_digest == evidence.inputs_digest for row in lately):
+    if at_head.inputs_digest == evidence.inputs_digest:
         await deployments.open_(tx, where, wish)  # it goes live as a part of the head
     else:
         await deployments.open_overtaken(tx, where, wish, by=head)

@@ -85,10 +85,19 @@ class Reporter:
             await self._settle(row, "sent")
             return
         await self._attempt(row)
-        id = row.external_id or await forge.find_comment(repository.full_name, number, marker(conversation.key))
-        if id is None or not await forge.edit_comment(repository.full_name, id, body):
-            id = await forge.create_comment(repository.full_name, number, body)
+        id = await self._say(forge, repository, number, row.external_id, marker(conversation.key), body)
         await self._settle(row, "sent", external_id=id, content_digest=digest)
+
+    async def _say(
+        self, forge: Forge, repository: Repository, number: int, known: str | None, mark: str, body: str
+    ) -> str:
+        """Edit our comment, or make it; the known one may have been deleted, and another made by a try that was cut."""
+        if known is not None and await forge.edit_comment(repository.full_name, known, body):
+            return known
+        found = await forge.find_comment(repository.full_name, number, mark)
+        if found is not None and await forge.edit_comment(repository.full_name, found, body):
+            return found
+        return await forge.create_comment(repository.full_name, number, body)
 
     # What is written down.
 
@@ -183,7 +192,9 @@ async def _results(session: AsyncSession, repository: Repository, number: int) -
         Run.finished_at.is_not(None),
         Run.status.in_(("done", "refused", "failed")),
     )
-    query = sa.select(Run).where(mine).order_by(Run.received_at.desc(), Run.key.desc()).limit(SHOWN_RESULTS)
+    # Within one comment the line is the last part of the key: 10 comes after 9.
+    newest_first = (Run.received_at.desc(), sa.func.length(Run.key).desc(), Run.key.desc())
+    query = sa.select(Run).where(mine).order_by(*newest_first).limit(SHOWN_RESULTS)
     runs = (await session.execute(query)).scalars().all()
     count = (await session.execute(sa.select(sa.func.count()).select_from(Run).where(mine))).scalar_one()
     return [_result(run) for run in runs], count - len(runs)

@@ -42,6 +42,7 @@ async def serve(store: Store, desk: Desk[Table], id: UUID) -> None:
             return
         if row.attempts > MAX_ATTEMPTS:
             await desk.give_up(row, f"gave up after {MAX_ATTEMPTS} tries")
+            await _release(store, desk, row, None, failed=False)  # a later ring finds it as good as new
             return
         failed, due = False, None
         try:

@@ -60,7 +60,9 @@ async def say_comment(session: AsyncSession, *, repository_id: UUID, number: int
     )
     query = sa.select(Notification.id).where(*(getattr(Notification, key) == value for key, value in made.items()))
     found = (await session.execute(query)).scalar_one()
-    await session.execute(sa.update(Notification).where(Notification.id == found).values(status="queued"))
+    # The row lives as long as the pull request; patience with the forge begins anew with each thing to say.
+    settled = sa.and_(Notification.id == found, Notification.status != "queued")
+    await session.execute(sa.update(Notification).where(settled).values(status="queued", created_at=now))
     await nudge(session, Notification, [found], now)
     return found
 

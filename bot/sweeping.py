@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -97,14 +98,15 @@ class Sweeper:
                 )
             for pin, _ in await projects.pins_of(tx.session, repository.id):
                 if pin.pull_request is not None and pin.pull_request not in now:
-                    await runs.start(tx, repository, _closed(repository, pin))
+                    await runs.start(tx, repository, _closed(repository, pin, tx.now))
 
 
-def _closed(repository: Repository, pin: Pin) -> Call:
+def _closed(repository: Repository, pin: Pin, now: datetime) -> Call:
+    """Each time anew: a request that was open again when the last such run looked may be closed now."""
     return Call(
         kind="work",
         name="closed",
-        key=f"{repository.provider}:{repository.forge_id}:pull:{pin.pull_request}:closed:found:{pin.number}",
+        key=f"{repository.provider}:{repository.forge_id}:pull:{pin.pull_request}:closed:found:{now.isoformat()}",
         actor="sluice",
         arguments={"number": pin.pull_request},
     )

@@ -1,0 +1,142 @@
+"""Who may say what: roles come from the forge, at the moment the command runs."""
+
+import pytest
+
+from tests.world import World, says
+
+COMMANDS = {
+    "/help": ("help", "none"),
+    "/status": ("status", "viewer"),
+    "/sync": ("sync", "deployer"),
+    "/deploy development": ("deploy", "deployer"),
+    "/enable development": ("enable", "admin"),
+}
+RANKS = ("none", "viewer", "deployer", "approver", "admin")
+PEOPLE = {"eve": "viewer", "vera": "viewer", "dave": "deployer", "maia": "approver", "alice": "admin"}
+
+
+@pytest.mark.parametrize("login", PEOPLE)
+async def test_the_matrix(world: World, login: str) -> None:
+    """Everybody may do what their role allows, and is told what they lack otherwise."""
+    await world.enabled("development")
+    world.open_pull_request(says("topic"))
+    before = len(await world.runs())
+
+    await world.comment("\n".join(COMMANDS), by=login)
+
+    results = {run.name: (run.status, run.code) for run in await world.runs() if run.actor == login}
+    has = RANKS.index(PEOPLE[login])
+    for name, needs in COMMANDS.values():
+        allowed = has >= RANKS.index(needs)
+        assert results[name] == (("done", None) if allowed else ("refused", "not_permitted")), name
+    assert len(await world.runs()) >= before + len(COMMANDS)
+    assert world.live() == ("topic" if has >= RANKS.index("deployer") else "development")
+    if login == "eve":
+        assert "this needs the role deployer; you have viewer" in world.comment_text()
+
+
+async def test_nobody_at_all(world: World) -> None:
+    """In a private repository somebody whose access was taken away has no role, and may read the help only."""
+    private = World(world.place, private=True)
+    private.forge.set_permission(private.repository, "eve", "read")
+    private.open_pull_request(says("topic"))
+    await private.settled()
+    private.forge.hold_deliveries()
+    private.write("/help\n/status\n/deploy development", by="eve")
+    private.forge.set_permission(private.repository, "eve", "none")
+
+    private.forge.release()
+    await private.settled()
+
+    results = {run.name: run.code for run in await private.runs()}
+    assert results == {"help": None, "status": "not_permitted", "deploy": "not_permitted"}
+    assert "you have none" in private.comment_text()
+    await private.end()
+
+
+async def test_permission_is_asked_when_the_command_runs(world: World) -> None:
+    """Dave might deploy when he wrote it, but not any more when it is read."""
+    await world.enabled("development")
+    world.open_pull_request(says("topic"))
+    await world.settled()
+    world.forge.hold_deliveries()
+    world.write("/deploy development", by="dave")
+    world.forge.set_permission(world.repository, "dave", "read")
+
+    world.forge.release()
+    await world.settled()
+
+    assert await world.results("deploy") == [("refused", "not_permitted")]
+    assert world.live() == "development"
+
+
+async def test_a_forge_that_cannot_say_is_asked_again(world: World) -> None:
+    """The forge fails to tell the role for a while: nothing happens until it can."""
+    await world.enabled("development")
+    world.open_pull_request(says("topic"))
+    world.forge.fail_next("GET", "*/collaborators/dave/permission", 500, times=2)
+
+    await world.comment("/deploy development", by="dave")
+
+    assert await world.results("deploy") == [("done", None)]
+    assert world.live() == "topic"
+
+
+async def test_a_forge_that_forbids_the_question(world: World) -> None:
+    """A forge that will not tell the role gets no command carried out."""
+    await world.enabled("development")
+    world.open_pull_request(says("topic"))
+    world.forge.fail_next("GET", "*/collaborators/dave/permission", 422, times=None)
+
+    await world.comment("/deploy development", by="dave")
+
+    assert await world.results("deploy") == [("refused", "forge_refused")]
+    assert world.live() == "development"
+
+
+async def test_pull_requests_from_forks(world: World) -> None:
+    """A fork's request runs no command, whoever asks; help is fine."""
+    await world.enabled("development")
+    fork = world.forge.fork(world.repository, "eve")
+    changes = {path: str(text).encode() for path, text in says("evil").items()}
+    world.forge.push(fork, "evil", changes, "eve")
+    world.number = world.forge.open_pull_request(world.repository, "eve:evil", "main", "Evil", "eve")
+
+    await world.comment("/deploy development\n/enable\n/sync\n/status\n/help", by="alice")
+
+    mine = [run for run in await world.runs() if run.pull_request == world.number]
+    results = {run.name: run.code for run in mine}
+    refused = dict.fromkeys(("deploy", "enable", "sync", "status"), "fork_not_allowed")
+    assert results == {**refused, "help": None}
+    assert world.live() == "development"
+
+
+@pytest.mark.parametrize(("end", "allowed"), [("closed", {"status", "help"}), ("merged", {"status", "help", "sync"})])
+async def test_ended_pull_requests(world: World, end: str, allowed: set[str]) -> None:
+    """On closed requests one may look; on merged ones also sync and deploy a named commit, but not the head."""
+    await world.enabled("development")
+    world.open_pull_request({"topic.txt": "x"})
+    if end == "closed":
+        world.forge.close_pull_request(world.repository, world.number, "dave")
+    else:
+        world.forge.merge_pull_request(world.repository, world.number, "dave")
+    await world.settled()
+
+    await world.comment("/status\n/help\n/sync\n/deploy development\n/enable", by="alice")
+
+    mine = {run.name: run.code for run in await world.runs() if run.pull_request == world.number}
+    assert {name for name, code in mine.items() if code is None} == allowed
+    assert mine["deploy"] == ("sha_required" if end == "merged" else "wrong_state")
+    assert mine["enable"] == "wrong_state"
+
+
+async def test_the_head_of_a_merged_request_by_name(world: World) -> None:
+    """A commit of a merged request may be deployed by its SHA."""
+    await world.enabled("development")
+    head = world.open_pull_request(says("topic"))
+    world.forge.merge_pull_request(world.repository, world.number, "dave")
+    await world.settled()
+
+    await world.comment(f"/deploy development {head[:10]} --behind", by="dave")
+
+    assert await world.results("deploy") == [("done", None)]

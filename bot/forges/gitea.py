@@ -31,6 +31,7 @@ from bot.forges import (
     status_context,
     unpacked,
 )
+from bot.forges.remembered import remembered
 from bot.forges.signatures import signed
 from bot.http import MOST_PAGES, Client
 from bot.registry import forge
@@ -313,6 +314,7 @@ class Gitea:
             return False
         return not answer.checked().read(list[_Sha])
 
+    @remembered(8)
     async def tree(self, repository: str, commit: str) -> Tree:
         """Every file and folder at a commit, asked for in pages."""
         path = f"{_repo(repository)}/git/trees/{sha_path(commit)}"
@@ -327,6 +329,7 @@ class Gitea:
         root = _root_oid([entry for entry in entries if "/" not in entry.path], len(commit))
         return Tree(entries={"": TreeEntry("tree", root), **found}, truncated=listed.truncated)
 
+    @remembered(512)
     async def blob(self, repository: str, oid: str) -> bytes:
         """A file's bytes; UserError when it is over the server's limit (10 MiB unless its admin says otherwise)."""
         answer = await self._http.request("GET", f"{_repo(repository)}/git/blobs/{sha_path(oid)}")

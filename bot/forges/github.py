@@ -30,6 +30,7 @@ from bot.forges import (
     status_context,
     unpacked,
 )
+from bot.forges.remembered import remembered
 from bot.forges.signatures import signed
 from bot.http import Client
 from bot.registry import forge
@@ -304,6 +305,7 @@ class GitHub:
         found = await self._found(path, _Comparison, per_page=1)
         return found is not None and found.status in ("ahead", "identical")
 
+    @remembered(8)
     async def tree(self, repository: str, commit: str) -> Tree:
         """Every file and folder at a commit; `truncated` when GitHub left some out (over 100,000 entries or 7 MB)."""
         repo = _repo(repository)
@@ -313,6 +315,7 @@ class GitHub:
         entries = {entry.path: TreeEntry(entry.type, entry.sha) for entry in listed.tree}
         return Tree(entries={"": TreeEntry("tree", root.tree.sha), **entries}, truncated=listed.truncated)
 
+    @remembered(512)
     async def blob(self, repository: str, oid: str) -> bytes:
         """A file's bytes."""
         answer = await self._http.request("GET", f"{_repo(repository)}/git/blobs/{sha_path(oid)}")

@@ -21,6 +21,7 @@ class Town:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.webhook_secret = secrets.token_hex(16)
+        self.cluster_url = ""
         self.secret_key = secrets.token_hex(32)
         self.forge = SandboxForge(GitStore(folder / "git"))
         self.cluster = SandboxCluster()
@@ -31,7 +32,8 @@ class Town:
     def start(self) -> None:
         """Listen, and let Flux begin."""
         self.forge.url = self._forge_server.start()
-        kubeconfig = self.cluster.kubeconfig(self._cluster_server.start())
+        self.cluster_url = self._cluster_server.start()
+        kubeconfig = self.cluster.kubeconfig(self.cluster_url)
         self.kubeconfig.write_text(yaml.safe_dump(kubeconfig))
         self.flux.start()
 

@@ -1,0 +1,113 @@
+"""`sluice demo` as people start it: a process of its own, without colours, 80 columns wide."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DEMO = [sys.executable, "-W", "error", "-m", "bot", "demo"]
+BROKEN = """
+import sys
+from bot.sandbox import demo, story
+
+files = story.start
+story.start = lambda: files() | story.greeting("production", "goodbye")
+sys.exit(demo.main(stay=False))
+"""
+
+
+def environ(folder: Path) -> dict[str, str]:
+    """What the demo needs of its surroundings: next to nothing, and no Git."""
+    return {
+        "PATH": "/nowhere",
+        "TMPDIR": str(folder),
+        "COLUMNS": "80",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def play(command: list[str], folder: Path, typed: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env=environ(folder), cwd="/", input=typed, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_it_plays_the_story_and_cleans_up(tmp_path: Path) -> None:
+    """Exit code 0, every step shown, nothing left behind, no colours, nothing wider than 80 columns."""
+    done = play(DEMO, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    ended = re.search(r"All 10 steps are as they should be, in ([0-9.]+) s", done.stdout)
+    assert ended, done.stdout
+    assert float(ended[1]) < 20
+    shown = (
+        "comment on #2 by mallory: /deploy development → 202",
+        "[not_permitted]",
+        "Superseded by",
+        "Ready=False ArtifactFailed: kustomization",
+        "sluice applies Kustomization",
+        "sluice-bot wrote:",
+    )
+    assert [each for each in shown if each not in done.stdout] == []
+    assert "\x1b" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_that_is_not_as_it_should_be_fails_it(tmp_path: Path) -> None:
+    """It says which, with the evidence and the end of the log; exit code 1."""
+    done = play([sys.executable, "-c", BROKEN], tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "✗ Not as it should be: Set GitOps up with one comment" in done.stdout
+    assert "expected: hello" in done.stdout
+    assert "found:    'goodbye'" in done.stdout
+    assert "The end of Sluice's log" in done.stdout
+    assert "All 10 steps" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_typed_afterwards_is_done(tmp_path: Path) -> None:
+    """With --stay people push, open and comment; what a person may not do is refused like on a forge."""
+    typed = (
+        "show\nnonsense\npush main deploy/staging/greeting.yaml good day\nas mallory\npush main README.md hi\n"
+        "as wendy\npush topic deploy/production/greeting.yaml tuesday\nopen topic A change\n"
+        "comment 4 /deploy production\nobjects\nshow 4\nclose 4\nclose one\nquit\n"
+    )
+    done = play([*DEMO, "--stay"], tmp_path, typed)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = (
+        "#3 merged: Put development back",
+        "nonsense is nothing to be done here",
+        "(text: good day)",
+        "The forge refuses: Resource not accessible",
+        "This is #4.",
+        "{'text': 'tuesday'}",
+        "sluice/production success: Live",
+        "one is no number of a pull request",
+        "export KUBECONFIG=",
+    )
+    assert [each for each in shown if each not in done.stdout] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
+def test_interrupted_it_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
+    """In the middle of the story: no traceback, nothing left behind, exit code 130."""
+    process = subprocess.Popen(
+        DEMO, env=environ(tmp_path), cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("2/10"):
+            break
+    os.kill(process.pid, number)
+    rest, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, rest
+    assert "Stopped; everything is cleaned up." in rest
+    assert "Traceback" not in rest
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,8 @@
 """A whole Sluice for tests: sandbox forge, sandbox cluster, real HTTP, real worker, real database; and its people."""
 
 import asyncio
+import hashlib
+import hmac
 import io
 import itertools
 import json
@@ -8,6 +10,7 @@ import logging
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -34,10 +37,11 @@ from bot.store.transactions import Store, Transaction
 from bot.sweeping import Sweeper
 from bot.wiring import Backend, git_credentials, make_desks
 from bot.worker import Worker
-from models import Delivery, Deployment, GitopsResource, Notification, Pin, Run, UnifiedEvent
+from models import Delivery, Deployment, GitopsResource, Notification, Pin, Repository, Run, UnifiedEvent
 
 DEADLINE = 20.0
 LOOK_EVERY = 0.02
+CUT_OFF = "ASGI callable returned without completing response."  # the sandbox, when it is told to cut
 TERMINAL = ("success", "failure", "error")
 ENVIRONMENTS = ("development", "staging", "production")
 PEOPLE = {"alice": "admin", "maia": "maintain", "dave": "write", "vera": "read"}  # and eve, whom nobody invited
@@ -327,7 +331,7 @@ class World:
         """Have an admin set GitOps up, on a pull request of its own; the commit that is live then."""
         at, self.number = self.number, 0
         self.open_pull_request({"enable.txt": "please"}, "alice", branch="enable")
-        await self.comment(" ".join(("/enable", *environments)), by="alice")
+        await self.comment(" ".join(("/enable", *(environments or ("development",)))), by="alice")
         assert [run.code for run in await self.runs("enable")] == [None], self.comment_text()
         self.number = at or self.number
         return self.head()
@@ -338,13 +342,11 @@ class World:
         hook = await connect(found, "github", self.repository)
         return hook.url.removeprefix(self.place.url)
 
-    def send(self, event: str, body: bytes, **headers: str) -> httpx2.Response:
-        """A signed delivery with any body, as the forge's own secret makes it."""
-        import hashlib
-        import hmac
-        import uuid
-
-        mac = hmac.new(self.place.town.webhook_secret.encode(), body, hashlib.sha256).hexdigest()
+    def send(
+        self, event: str, body: bytes, *, path: str = "/webhooks/github", secret: bytes = b"", **headers: str
+    ) -> httpx2.Response:
+        """A signed delivery with any body; with the forge-wide secret unless another is given."""
+        mac = hmac.new(secret or self.place.town.webhook_secret.encode(), body, hashlib.sha256).hexdigest()
         sent = {
             "content-type": "application/json",
             "x-github-event": event,
@@ -352,7 +354,7 @@ class World:
             "x-hub-signature-256": f"sha256={mac}",
         }
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        return httpx2.post(f"{self.place.url}/webhooks/github", content=body, headers=sent)
+        return httpx2.post(f"{self.place.url}{path}", content=body, headers=sent)
 
     # What is to be seen.
 
@@ -417,7 +419,8 @@ class World:
     def errors(self) -> list[dict[str, Any]]:
         """What was logged as an error since the test began."""
         lines = self.place.logged.getvalue()[self._logged :].splitlines()
-        return [line for line in map(json.loads, lines) if line.get("level") in ("error", "critical")]
+        found = [line for line in map(json.loads, lines) if line.get("level") in ("error", "critical")]
+        return [line for line in found if line["event"] != CUT_OFF]
 
     # What is in the database.
 
@@ -457,8 +460,6 @@ class World:
 
     async def repository_id(self) -> UUID:
         """The row of this repository."""
-        from models import Repository
-
         async with self.database.read() as session:
             query = sa.select(Repository.id).where(Repository.full_name == self.repository)
             return (await session.execute(query)).scalar_one()
@@ -521,6 +522,13 @@ class World:
     async def restart(self) -> None:
         """Stop Sluice in order and start it on the same database."""
         await asyncio.to_thread(self.place.stop_sluice)
+        await asyncio.to_thread(self.place.start_sluice)
+
+    async def restart_around(self, work: Callable[[], Any]) -> None:
+        """Stop Sluice, do something, start it again; what is delivered meanwhile meets nobody."""
+        await asyncio.to_thread(self.place.stop_sluice)
+        work()
+        await self.forge.settled()
         await asyncio.to_thread(self.place.start_sluice)
 
     async def kill(self) -> None:

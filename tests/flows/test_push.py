@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.world import World, config_map, deployment, ends, says
+from tests.world import ENVIRONMENTS, World, config_map, deployment, ends, says
 
 
 async def test_a_push_goes_live(world: World) -> None:
@@ -22,7 +22,7 @@ async def test_a_push_goes_live(world: World) -> None:
 
 async def test_only_what_it_touches(world: World) -> None:
     """A push to development's folder says nothing of staging and production."""
-    await world.enabled()
+    await world.enabled(*ENVIRONMENTS)
 
     sha = world.push(says("two"))
     await world.settled()
@@ -44,7 +44,7 @@ async def test_a_readme_touches_nothing(world: World) -> None:
 
 async def test_a_shared_base_touches_all(world: World) -> None:
     """A change outside every environment's folder, which all of them are made of, goes to all of them."""
-    await world.enabled()
+    await world.enabled(*ENVIRONMENTS)
 
     sha = world.push({"deploy/base/deployment.yaml": deployment("web:2")})
     await world.settled()

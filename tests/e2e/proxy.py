@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import ssl
 import tempfile
 import threading
@@ -70,21 +71,24 @@ class Trap:
 class Proxy:
     """Passes everything on to one server, in a thread of its own; `trap` may be set and taken away at any time."""
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None, token: str = "") -> None:
-        self.port = 0
+    def __init__(
+        self, host: str, port: int, tls: ssl.SSLContext | None = None, token: str = "", *, listen: str = "127.0.0.1"
+    ) -> None:
+        self.host, self.port = listen, 0
         self.trap: Trap | None = None
         self._upstream, self._tls, self._token = (host, port), tls, token
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()  # a loop alone does not keep its tasks
 
     @classmethod
-    def to_url(cls, url: str) -> Self:
-        """To a server that speaks plain HTTP."""
+    def to_url(cls, url: str, listen: str = "127.0.0.1") -> Self:
+        """To a server that speaks plain HTTP; `listen` is the address to be reached at."""
         place = urlsplit(url)
         assert place.scheme == "http"
         assert place.hostname
-        return cls(place.hostname, place.port or 80)
+        return cls(place.hostname, place.port or 80, listen=listen)
 
     @classmethod
     def to_cluster(cls, kubeconfig: Path) -> Self:
@@ -116,11 +120,11 @@ class Proxy:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=LIMIT))
+        self._server = self._run(asyncio.start_server(self._serve, self.host, 0, limit=LIMIT))
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -136,27 +140,32 @@ class Proxy:
     async def _end(self) -> None:
         assert self._server
         self._server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
+        serving = list(self._serving)
+        for task in serving:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*serving, return_exceptions=True)
 
     # One connection.
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A connection of Sluice's has one of its own to the server."""
+        task = asyncio.current_task()
+        assert task
+        self._serving.add(task)
         upstream: asyncio.StreamWriter | None = None
         try:
-            host, port = self._upstream
-            back, upstream = await asyncio.open_connection(host, port, ssl=self._tls, limit=LIMIT)
+            back, upstream = await asyncio.open_connection(*self._upstream, ssl=self._tls, limit=LIMIT)
             while await self._exchange(reader, writer, back, upstream):
                 pass
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
             pass  # either side has gone: so does the other
         finally:
-            for each in (writer, upstream):
-                if each is not None:
-                    each.close()
+            if upstream is not None:
+                upstream.transport.abort()
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            self._serving.discard(task)
 
     async def _exchange(
         self,
@@ -187,12 +196,8 @@ class Proxy:
             return None, b""
         first, headers = _parsed(raw)
         method, target, version = first.split(" ")
-        place = urlsplit(target)
-        if place.scheme:  # asked as a forward proxy
-            target = f"{place.path}?{place.query}" if place.query else place.path
         body = b"".join([part async for part in _body(reader, headers)])
-        kept = {name: text for name, text in headers.items() if not name.startswith("proxy-")}
-        kept |= {"authorization": f"Bearer {self._token}"} if self._token else {}
+        kept = headers | ({"authorization": f"Bearer {self._token}"} if self._token else {})
         lines = [f"{name}: {text}" for name, text in kept.items()]
         head = "\r\n".join([f"{method} {target} {version}", *lines, "", ""])
         return Request(method, target, headers, body), head.encode("latin-1")

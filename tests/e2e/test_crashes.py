@@ -1,0 +1,325 @@
+"""SIGKILL at chosen requests, and an API server that is away: one end, one comment, and an event log without gaps."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pytest
+
+from tests.e2e.harness import Shop, Sluice
+from tests.e2e.proxy import Proxy, Request, Trap
+from tests.e2e.test_pushes import LITTLE, development, one_end, settle, value
+from tests.servers.control_plane import ControlPlane
+from tests.servers.gitea import Gitea
+from tests.servers.waiting import until
+
+pytestmark = pytest.mark.e2e
+
+LANES = 6
+"""So many crashes at a time: each waits some 20 seconds for the leases of the dead to run out."""
+DEADLINE = 75.0
+"""Seconds from a new start to the end: a lease of 15, a sweep every 5, and the work itself on a busy machine."""
+OWN = "pin-development"
+ENDS = frozenset(f"deployment.{each}" for each in ("succeeded", "failed", "timed_out", "superseded", "cancelled"))
+RUN_ENDS = frozenset(f"run.{each}" for each in ("done", "refused", "ignored", "failed"))
+
+
+class Lane:
+    """A Sluice whose ways to Gitea, to the cluster and from Gitea all lead through proxies."""
+
+    def __init__(self, plane: ControlPlane, gitea: Gitea) -> None:
+        self._open = contextlib.ExitStack()
+        enter = self._open.enter_context
+        self.forge = enter(Proxy.to_url(gitea.url, gitea.host))
+        self.cluster = enter(Proxy.to_cluster(plane.sluice_kubeconfig))
+        config = plane.folder / f"proxy-{self.cluster.port}.kubeconfig"
+        settings = {
+            "SLUICE_GITEA_URL": self.forge.url,
+            "SLUICE_KUBECONFIG": str(self.cluster.kubeconfig(config)),
+        }
+        self.sluice = enter(Sluice(plane, gitea, settings))
+        self.web = enter(Proxy.to_url(self.sluice.url, gitea.host))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._open.close()
+
+    def arm(self, point: Point, repository: str) -> Trap:
+        """Kill Sluice at this point."""
+        trap = Trap(lambda request: point.fits(request, repository), self.sluice.kill, answered=point.answered)
+        for name in ("forge", "cluster", "web"):
+            getattr(self, name).trap = trap if name == point.way else None
+        return trap
+
+    def disarm(self) -> None:
+        """Nothing is killed any more."""
+        self.forge.trap = self.cluster.trap = self.web.trap = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A request at which Sluice is killed, and the act of a person that leads there."""
+
+    act: str
+    way: str
+    method: str
+    path: str
+    body: str = ""
+    answered: bool = False
+
+    def __str__(self) -> str:
+        what = f"{self.method} {self.path.strip('/').replace('/', '-')} {self.body}".strip().replace(" ", "-")
+        return f"{self.act}-{'after' if self.answered else 'before'}-{what}"
+
+    def fits(self, request: Request, repository: str) -> bool:
+        """Whether this is the request; on the forge, only one about the repository."""
+        if request.method != self.method or self.body.encode() not in request.body:
+            return False
+        if self.way == "web":
+            return request.headers.get("x-gitea-event") == self.path
+        path = request.path
+        return self.path in path and (self.way != "forge" or f"/repos/{repository}/" in path)
+
+
+def _both(act: str, way: str, method: str, path: str, body: str = "") -> list[Point]:
+    """Before the request is passed on, and after it was carried out."""
+    return [Point(act, way, method, path, body, answered) for answered in (False, True)]
+
+
+POINTS = [
+    *_both("push", "web", "POST", "push"),
+    *_both("push", "forge", "GET", "/branches/main"),
+    *_both("push", "forge", "GET", "/git/trees/"),
+    *_both("push", "cluster", "PATCH", "/gitrepositories/branch-main", "requestedAt"),
+    *_both("push", "forge", "POST", "/statuses/", "pending"),
+    *_both("push", "forge", "POST", "/statuses/", "success"),
+    *_both("enable", "forge", "POST", "/comments"),
+    *_both("enable", "forge", "PATCH", "/issues/comments/"),
+    *_both("enable", "cluster", "PATCH", "/kustomizations/development"),
+    *_both("deploy", "cluster", "PATCH", "/gitrepositories/pin-development"),
+    *_both("deploy", "cluster", "PATCH", "/kustomizations/development"),
+    *_both("close", "cluster", "DELETE", "/gitrepositories/pin-development"),
+]
+
+
+class Behind(Shop):
+    """A shop that Sluice and Flux see through the proxies of a lane, and the point at which Sluice is killed there."""
+
+    def __init__(self, lane: Lane, point: Point) -> None:
+        super().__init__(lane.sluice, LITTLE, hook=False)
+        self.lane, self.point = lane, point
+        self.owner.create_hook(self.repository, f"{lane.web.url}/webhooks/gitea", lane.sluice.webhook_secret)
+
+    @property
+    def namespace(self) -> str:
+        """Known by the address at which Flux fetches."""
+        url = f"{self.lane.forge.url}/{self.repository}.git"
+        sources = self.plane.admin.list("GitRepository", selector="app.kubernetes.io/managed-by=sluice")
+        return str(next(each["metadata"]["namespace"] for each in sources if each["spec"]["url"] == url))
+
+    @contextlib.contextmanager
+    def killed(self) -> Iterator[None]:
+        """What is done inside leads to the point; when that was reached, Sluice is started again."""
+        trap = self.lane.arm(self.point, self.repository)
+        yield
+        try:
+            trap.wait(60)
+        finally:
+            self.lane.disarm()
+        self.sluice.start(90)
+
+    def ends_well(self, commit: str) -> None:
+        """The commit is live, and everything about it was said once."""
+        state, text = self.ended(commit, "development", DEADLINE)
+        assert state == "success", text
+        settle(self, DEADLINE)
+        assert one_end(self, commit, "development") == (state, text)
+        said = self.statuses(commit, "development")
+        assert len(set(said)) == len(said), f"something was said twice: {said}"
+        assert self.live("development") == commit
+
+
+# What people do, and what has to come of it.
+
+
+def _push(shop: Behind) -> None:
+    shop.enable(["development"])
+    settle(shop)
+    with shop.killed():
+        commit = shop.push(development("1"))
+    shop.ends_well(commit)
+    assert value(shop) == "1"
+
+
+def _enable(shop: Behind) -> None:
+    number = shop.pull()
+    with shop.killed():
+        shop.say(number, "/enable")
+    shop.ends_well(shop.head())
+    (comment,) = shop.answers(number)
+    assert "GitOps is set up" in comment
+    assert "live" in comment
+
+
+def _deploy(shop: Behind) -> None:
+    shop.enable(["development"])
+    number = shop.pull(development("request"), branch="topic")
+    settle(shop)
+    with shop.killed():
+        shop.say(number, "/deploy development")
+    shop.ends_well(shop.head("topic"))
+    assert value(shop) == "request"
+    assert shop.source(OWN)["metadata"]["annotations"]["sluice/deployment"] == "2"
+    (comment,) = shop.answers(number)
+    assert f"pinned to #{number}" in comment
+
+
+def _close(shop: Behind) -> None:
+    shop.enable(["development"])
+    number = shop.pull(development("request"), branch="topic")
+    shop.say(number, "/deploy development")
+    assert shop.ended(shop.head("topic"), "development")[0] == "success"
+    commit = shop.push(development("main"))
+    settle(shop)
+    with shop.killed():
+        shop.owner.close_pull(shop.repository, number)
+    shop.ends_well(commit)
+    assert value(shop) == "main"
+    shop.until(lambda: shop.plane.get("GitRepository", OWN, shop.namespace) is None, "the own source is gone")
+
+
+ACTS = {"push": _push, "enable": _enable, "deploy": _deploy, "close": _close}
+
+
+# The event log.
+
+
+def log_is_whole(shop: Shop) -> None:
+    """Each run and each deployment was queued first and has ended once, and the log says what the rows say."""
+    mine = "IN (SELECT id FROM repositories WHERE full_name = ?)"
+    runs = shop.sluice.query(f"SELECT id, name, status FROM runs WHERE repository_id {mine}", shop.repository)
+    found = shop.sluice.query(
+        f"""SELECT deployments.id, commit_hash, deployments.status FROM deployments
+        JOIN environments ON environments.id = deployments.environment_id
+        JOIN projects ON projects.id = environments.project_id WHERE projects.repository_id {mine}""",
+        shop.repository,
+    )
+    assert runs
+    assert found
+    told: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for kind, id, action in shop.sluice.query(
+        "SELECT resource_type, resource_id, action FROM unified_events ORDER BY created_at, rowid"
+    ):
+        told[kind, id].append(action)
+    for kind, rows, ends in (("run", runs, RUN_ENDS), ("deployment", found, ENDS)):
+        for id, name, status in rows:
+            actions = told[kind, id]
+            what = f"{kind} {name} ({status}): {actions}"
+            assert actions[:1] == [f"{kind}.queued"], what
+            assert actions[-1:] == [f"{kind}.{status}"], what
+            assert [each for each in actions if each in ends] == [f"{kind}.{status}"], what
+
+
+# All crashes, several at a time.
+
+
+class Crashes:
+    """Starts what was asked for, and knows what came of each."""
+
+    def __init__(self, plane: ControlPlane, gitea: Gitea, points: list[Point]) -> None:
+        self._plane, self._gitea = plane, gitea
+        self._lanes: list[Lane] = []
+        self._mine = threading.local()
+        self._pool = ThreadPoolExecutor(LANES, "crash")
+        self._done: dict[Point, Future[None]] = {point: self._pool.submit(self._crash, point) for point in points}
+
+    def result(self, point: Point) -> None:
+        """Return when the point was tried, or raise what went wrong there."""
+        self._done[point].result()
+
+    def close(self) -> None:
+        """Wait for what runs, and end every Sluice."""
+        self._pool.shutdown(cancel_futures=True)
+        for lane in self._lanes:
+            lane.__exit__()
+
+    def _crash(self, point: Point) -> None:
+        lane: Lane | None = getattr(self._mine, "lane", None)
+        if lane is None:
+            lane = self._mine.lane = Lane(self._plane, self._gitea)
+            self._lanes.append(lane)
+        shop = Behind(lane, point)
+        try:
+            ACTS[point.act](shop)
+            log_is_whole(shop)
+        except Exception as error:
+            error.add_note(lane.sluice.tail(40))
+            raise
+        finally:
+            if not lane.sluice.running:
+                lane.sluice.start(90)
+
+
+@pytest.fixture(scope="module")
+def crashes(control_plane: ControlPlane, gitea: Gitea, request: pytest.FixtureRequest) -> Iterator[Crashes]:
+    """All points that this run of pytest asks for, in its order."""
+    asked = [getattr(item, "callspec", None) for item in request.session.items]
+    points = [each.params["point"] for each in asked if each is not None and "point" in each.params]
+    started = Crashes(control_plane, gitea, [point for point in points if isinstance(point, Point)])
+    yield started
+    started.close()
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("point", POINTS, ids=str)
+def test_a_crash(crashes: Crashes, point: Point) -> None:
+    """SIGKILL at this point, and a new start: it ends as if nothing had happened."""
+    crashes.result(point)
+
+
+# The API server.
+
+
+@pytest.mark.timeout(240)
+def test_the_api_server_is_away_for_a_minute(control_plane: ControlPlane, own_sluice: Callable[..., Sluice]) -> None:
+    """What was pushed meanwhile ends green, and the observer sees what happens again."""
+    shop = Shop(own_sluice(), LITTLE)
+    shop.enable(["development"])
+    settle(shop)
+    control_plane.stop_api_server()
+    since = time.monotonic()
+    try:
+        commit = shop.push(development("1"))
+        shop.pending(commit, "development")
+        until(lambda: time.monotonic() - since >= 60, 90, "a minute has passed", every=0.5)
+        assert [state for state, _ in shop.statuses(commit, "development")] == ["pending"]
+    finally:
+        control_plane.start_api_server()
+    assert shop.ended(commit, "development", DEADLINE)[0] == "success"
+    again = shop.push(development("2"))
+    assert shop.ended(again, "development")[0] == "success"
+    settle(shop)
+    for each in (commit, again):
+        assert one_end(shop, each, "development")[0] == "success"
+    shop.until(lambda: _seen(shop, "kustomization", "development") == ("ready", again), "the observer has seen it")
+    log_is_whole(shop)
+
+
+def _seen(shop: Shop, type: str, name: str) -> tuple[Any, str]:
+    """What Sluice's observer knows of an object: its state, and the commit that it has applied."""
+    ((status, revision),) = shop.sluice.query(
+        "SELECT status, last_applied_revision FROM gitops_resources WHERE type = ? AND name = ? AND namespace = ?",
+        type,
+        name,
+        shop.namespace,
+    )
+    return status, str(revision).rpartition(":")[2]

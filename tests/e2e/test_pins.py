@@ -1,0 +1,285 @@
+"""Pins on the real servers: `/deploy` of a request's head, what happens to its branch, and the way back."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.harness import TERMINAL, Shop, Sluice, kustomization, web
+from tests.e2e.test_pushes import LITTLE, ask_flux, development, looked_at, one_end, settle, value
+from tests.servers.gitea_account import Files
+from tests.servers.objects import Object, condition
+
+pytestmark = pytest.mark.e2e
+
+OWN = "pin-development"
+KEEP = "sluice/keep/"
+START: Files = {
+    **LITTLE,
+    "deploy/development/kustomization.yaml": kustomization("settings.yaml", "web.yaml"),
+    "deploy/development/web.yaml": web(),
+}
+
+
+@pytest.fixture
+def pinned(sluice: Sluice) -> Pinned:
+    """A repository whose development is pinned to the head of a request."""
+    return Pinned(Shop(sluice, LITTLE))
+
+
+class Pinned:
+    """A shop with a request that development is pinned to."""
+
+    def __init__(self, shop: Shop, branch: str = "topic") -> None:
+        self.shop, self.branch = shop, branch
+        shop.enable(["development"])
+        self.number = shop.pull(development("request"), branch=branch)
+        self.head = shop.head(branch)
+        shop.say(self.number, "/deploy development", by=shop.writer)
+        assert shop.ended(self.head, "development")[0] == "success"
+        assert value(shop) == "request"
+
+    def stays(self) -> None:
+        """Development is as the request has it, whatever Flux is asked."""
+        for kind, name in (("GitRepository", "branch-main"), ("GitRepository", OWN), ("Kustomization", "development")):
+            ask_flux(self.shop, kind, name)
+        assert self.shop.live("development") == self.head
+        assert value(self.shop) == "request"
+        assert _source_of(self.shop) == OWN
+
+    def follows_again(self, head: str) -> None:
+        """Development follows main at its head, and nothing is left of the pin."""
+        shop = self.shop
+        assert shop.ended(head, "development")[0] == "success"
+        shop.until(lambda: shop.plane.get("GitRepository", OWN, shop.namespace) is None, "the own source is gone")
+        shop.until(lambda: not _kept(shop), "the branch that kept it is gone")
+        settle(shop)
+        assert _source_of(shop) == "branch-main"
+        assert shop.live("development") == head
+        assert one_end_since(shop, head)[0] == "success"
+
+
+def one_end_since(shop: Shop, commit: str) -> tuple[str, str]:
+    """The last word on a commit that may have been live before, which is an end."""
+    said = shop.statuses(commit, "development")
+    assert said[-1][0] in TERMINAL, said
+    return said[-1]
+
+
+def _source_of(shop: Shop, environment: str = "development") -> str:
+    return str(shop.kustomization(environment)["spec"]["sourceRef"]["name"])
+
+
+def _kept(shop: Shop) -> list[str]:
+    """The branches that Sluice made."""
+    return [name for name in shop.owner.branches(shop.repository) if name.startswith(KEEP)]
+
+
+def _uid(shop: Shop, kind: str, name: str) -> str:
+    found = shop.in_target("development", kind, name)
+    assert found is not None, f"{kind} {name} is gone"
+    return str(found["metadata"]["uid"])
+
+
+def _fingerprint(shop: Shop) -> dict[str, tuple[object, ...]]:
+    """What somebody writes into Flux's objects, or asks of them, changes this."""
+    found = [*shop.plane.admin.list("GitRepository", shop.namespace)]
+    found += shop.plane.admin.list("Kustomization", shop.namespace)
+    return {
+        f"{each['kind']} {each['metadata']['name']}": (
+            each["metadata"]["uid"],
+            each["metadata"]["generation"],
+            tuple(sorted((each["metadata"].get("annotations") or {}).items())),
+        )
+        for each in found
+    }
+
+
+# The way there.
+
+
+def test_a_requests_head_is_pinned(sluice: Sluice) -> None:
+    """Development gets a source of its own, and is switched to it only after that holds the commit."""
+    shop = Shop(sluice, START)
+    shop.enable(["development"])
+    before = {each: _uid(shop, *each) for each in (("ConfigMap", "settings"), ("Deployment", "web"))}
+    number = shop.pull(development("request"), branch="topic")
+    head = shop.head("topic")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        source = pool.submit(_seen, shop, "GitRepository", OWN, lambda each: _artifact(each).endswith(head))
+        switch = pool.submit(_seen, shop, "Kustomization", "development", lambda each: _live_by(each, OWN, head))
+        shop.say(number, "/deploy development", by=shop.writer)
+        state, _ = shop.ended(head, "development")
+        sources, switches = source.result(), switch.result()
+    assert state == "success"
+    assert sources[-1]["spec"]["ref"] == {"branch": "topic", "commit": head}
+    assert sources[-1]["metadata"]["annotations"]["sluice/deployment"] == "2"
+    switched = next(each for each in switches if each["spec"]["sourceRef"]["name"] == OWN)
+    assert _version(switched) > _version(sources[-1]), "switched before the source held the commit"
+    assert [each for each in switches if condition(each).get("status") == "False"] == []
+    assert {each: _uid(shop, *each) for each in before} == before
+    assert value(shop) == "request"
+    settle(shop)
+    assert one_end(shop, head, "development")[0] == "success"
+    assert f"pinned to #{number}" in shop.answered(number, "✓ `/deploy development`")
+    assert len(shop.answers(number)) == 1
+
+
+def _seen(shop: Shop, kind: str, name: str, last: Callable[[Object], bool]) -> list[Object]:
+    """Every version of an object up to the one that was waited for."""
+    found = []
+    for each in shop.plane.admin.watch(kind, name, shop.namespace, 45):
+        found.append(each)
+        if last(each):
+            return found
+    raise AssertionError(f"{kind} {name} did not get there: {found[-1:]}")
+
+
+def _artifact(source: Object) -> str:
+    return str(((source.get("status") or {}).get("artifact") or {}).get("revision", ""))
+
+
+def _live_by(found: Object, source: str, commit: str) -> bool:
+    status: dict[str, Any] = found.get("status") or {}
+    applied = str(status.get("lastAppliedRevision", "")).endswith(commit)
+    return found["spec"]["sourceRef"]["name"] == source and applied and condition(found).get("status") == "True"
+
+
+def _version(found: Object) -> int:
+    """One store numbers the changes of all kinds."""
+    return int(found["metadata"]["resourceVersion"])
+
+
+def test_a_push_to_main_does_not_reach_a_pin(pinned: Pinned) -> None:
+    """It says nothing about development, and a later push to the request does not move the pin either."""
+    shop = pinned.shop
+    commit = shop.push(development("main"))
+    looked_at(shop, commit, "is pinned to")
+    pinned.stays()
+    later = shop.push(development("later"), branch=pinned.branch)
+    settle(shop)
+    pinned.stays()
+    assert shop.contexts(commit) == set()
+    assert shop.contexts(later) == set()
+    number, merged = pinned.number, ""
+    shop.say(number, "/deploy development --behind", by=shop.writer)
+    assert shop.ended(later, "development")[0] == "success"
+    assert shop.source(OWN)["spec"]["ref"] == {"branch": pinned.branch, "commit": later}
+    assert value(shop) == "later"
+    shop.owner.close_pull(shop.repository, number)
+    merged = shop.head()
+    pinned.follows_again(merged)
+    assert value(shop) == "main"
+
+
+def test_a_stranger_and_a_fork_are_refused(sluice: Sluice) -> None:
+    """Nothing is written: neither for a reader's command nor for a fork's head, whoever asks."""
+    shop = Shop(sluice, LITTLE)
+    shop.enable(["development"])
+    number = shop.pull(development("request"))
+    shop.owner.set_collaborator(shop.repository, shop.forker.name, "read")
+    fork = shop.forker.fork(shop.repository, f"fork-{shop.name}")
+    head = shop.forker.commit(fork, development("fork"), new_branch="theirs")
+    foreign = shop.forker.open_pull(shop.repository, f"{shop.forker.name}:theirs", title="From outside")
+    before = _fingerprint(shop)
+    shop.say(number, "/deploy development", by=shop.reader)
+    shop.say(foreign, "/deploy development", by=shop.owner)
+    assert "not_permitted" in shop.answered(number, "✗ `/deploy development`")
+    assert "fork_not_allowed" in shop.answered(foreign, "✗ `/deploy development`")
+    shop.say(foreign, f"/deploy development {head}", by=shop.owner)
+    shop.answered(foreign, f"✗ `/deploy development {head}")
+    settle(shop)
+    assert _fingerprint(shop) == before
+    assert shop.contexts(head) == set()
+    assert len(shop.answers(foreign)) == 1
+
+
+# The request's branch.
+
+
+def test_a_deleted_branch_is_kept(pinned: Pinned) -> None:
+    """The request's branch goes under the pin: one of Sluice's own keeps the commit in Flux's reach."""
+    shop, uid = pinned.shop, _uid(pinned.shop, "ConfigMap", "settings")
+    _keep_open(shop, pinned.number)
+    shop.owner.delete_branch(shop.repository, pinned.branch)
+    shop.until(lambda: shop.source(OWN)["spec"]["ref"]["branch"].startswith(KEEP), "the pin goes by another branch")
+    assert shop.owner.pull(shop.repository, pinned.number)["state"] == "open"
+    assert [shop.head(name) for name in _kept(shop)] == [pinned.head]
+    pinned.stays()
+    assert condition(shop.source(OWN))["status"] == "True"
+    assert _uid(shop, "ConfigMap", "settings") == uid
+    settle(shop)
+    assert one_end(shop, pinned.head, "development")[0] == "success"
+
+
+def _keep_open(shop: Shop, number: int) -> None:
+    """Gitea closes a request whose branch is deleted, unless it depends on an issue that is open."""
+    base = f"/repos/{shop.repository}/issues"
+    owner, name = shop.repository.split("/")
+    issue = shop.owner.request("POST", base, json={"title": "First this"})["number"]
+    body = {"owner": owner, "repo": name, "index": issue}
+    shop.owner.request("POST", f"{base}/{number}/dependencies", json=body)
+
+
+def test_a_deleted_branch_that_closes_its_request(pinned: Pinned) -> None:
+    """That is what Gitea makes of it: the branch is kept until the pin has ended, and not longer."""
+    shop = pinned.shop
+    shop.owner.delete_branch(shop.repository, pinned.branch)
+    shop.until(lambda: shop.owner.pull(shop.repository, pinned.number)["state"] == "closed", "Gitea closes the request")
+    pinned.follows_again(shop.head())
+    assert value(shop) is None
+
+
+def test_a_rewritten_branch_is_kept(pinned: Pinned) -> None:
+    """The request's branch is force-pushed under the pin: the commit that was deployed stays."""
+    shop = pinned.shop
+    other = shop.writer.force_push(shop.repository, pinned.branch, development("rewritten"), onto=shop.head())
+    assert shop.head(pinned.branch) == other
+    shop.until(lambda: shop.source(OWN)["spec"]["ref"]["branch"].startswith(KEEP), "the pin goes by another branch")
+    assert [shop.head(name) for name in _kept(shop)] == [pinned.head]
+    pinned.stays()
+    assert condition(shop.source(OWN))["status"] == "True"
+    settle(shop)
+    assert shop.contexts(other) == set()
+    shop.owner.close_pull(shop.repository, pinned.number)
+    pinned.follows_again(shop.head())
+
+
+# The way back.
+
+
+def test_a_merge_unpins(pinned: Pinned) -> None:
+    """Development follows main again, at the merge, and its workloads are the same."""
+    shop, uid = pinned.shop, _uid(pinned.shop, "ConfigMap", "settings")
+    merged = shop.owner.merge_pull(shop.repository, pinned.number)
+    pinned.follows_again(merged)
+    assert value(shop) == "request"
+    assert _uid(shop, "ConfigMap", "settings") == uid
+    after = shop.push(development("main"))
+    assert shop.ended(after, "development")[0] == "success"
+
+
+def test_the_gate_holds_while_sluice_is_down(own_sluice: Callable[..., Sluice]) -> None:
+    """It is in the cluster: a push to main cannot reach the pin; a request that is closed meanwhile is made good."""
+    sluice = own_sluice()
+    pinned = Pinned(Shop(sluice, LITTLE))
+    shop = pinned.shop
+    settle(shop)
+    sluice.stop()
+    commit = shop.push(development("main"))
+    ask_flux(shop, "GitRepository", "branch-main")
+    assert _artifact(shop.source()).endswith(commit)
+    pinned.stays()
+    sluice.start()
+    looked_at(shop, commit, "is pinned to")
+    pinned.stays()
+    assert shop.contexts(commit) == set()
+    sluice.stop()
+    shop.owner.close_pull(shop.repository, pinned.number)
+    pinned.stays()
+    sluice.start()
+    pinned.follows_again(commit)
+    assert value(shop) == "main"

@@ -134,8 +134,7 @@ def overtake(scene: Scene) -> str:
         by="writer",
     )
     said = _answered(scene, older, "development", Phase.SUPERSEDED)
-    if short(newer) not in said[-1].text:
-        raise StoryError("the older of two pushes", f"superseded by {short(newer)}", said[-1])
+    expect("the last word about the older of two pushes", f"Superseded by {short(newer)}", said[-1].text)
     _answered(scene, newer, "development", Phase.SUCCEEDED)
     _shows(scene, "development", "good evening")
     return f"{short(newer)} is live, {short(older)} says what overtook it"

@@ -143,6 +143,8 @@ async def move(
     tx: Transaction, where: Place, deployment: Deployment, phase: Phase, *, silent: bool = False, **facts: Any
 ) -> bool:
     """Put a deployment into a phase, say so, and log it; False if it had ended before: it ends only once."""
+    if phase in TERMINAL:
+        facts = {"message": None, **facts}  # what it was waiting for is no part of how it ended
     changed = await tx.session.execute(
         sa.update(Deployment)
         .where(Deployment.id == deployment.id, Deployment.status.in_(UNSETTLED))

@@ -6,8 +6,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+
+from bot import registry
+from bot.sandbox.picture import Shot, draw
+from bot.sandbox.stage import Remark, Said
 
 DEMO = [sys.executable, "-W", "error", "-m", "bot", "demo"]
 BROKEN = """
@@ -111,3 +116,27 @@ def test_interrupted_it_cleans_up(tmp_path: Path, number: signal.Signals) -> Non
     assert "Stopped; everything is cleaned up." in rest
     assert "Traceback" not in rest
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_picture_is_drawn_from_what_was_said() -> None:
+    """The README's picture is well-formed, shows comments and statuses, and disarms what it shows."""
+    shot = Shot(
+        number=7,
+        title="A <b> & c",
+        author="wendy",
+        branch="topic",
+        commit="1234567",
+        remarks=[Remark("wendy", "/deploy development"), Remark("sluice-bot", "- ✓ `/deploy` by wendy: done &#60;")],
+        statuses=[Said("pending", "Queued: 1234567"), Said("success", "Live: 1234567 in 1 s")],
+    )
+    drawn = "".join(ElementTree.fromstring(draw(shot)).itertext())
+    assert "A <b> & c #7" in drawn
+    assert "/deploy by wendy: done <" in drawn
+    assert "pending — Queued: 1234567" in drawn
+
+
+def test_the_readme_tells_of_every_command() -> None:
+    """And of no other."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    told = set(re.findall(r"^\| `/([a-z]+)", readme, re.M))
+    assert told == set(registry.commands())

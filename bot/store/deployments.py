@@ -135,6 +135,7 @@ async def open_overtaken(tx: Transaction, where: Place, wish: Wish, *, by: str) 
     if found is not None:
         return found
     deployment = await _insert(tx, where, wish, Phase.QUEUED)
+    _log(tx, where, deployment)
     await move(tx, where, deployment, Phase.SUPERSEDED, live_revision=by)
     return deployment
 
@@ -221,6 +222,10 @@ async def _say(tx: Transaction, where: Place, deployment: Deployment) -> None:
             tx.session, repository_id=where.repository.id, number=deployment.pull_request, now=tx.now
         )
         tx.ring("report", comment)
+    _log(tx, where, deployment)
+
+
+def _log(tx: Transaction, where: Place, deployment: Deployment) -> None:
     log.record(
         tx.session,
         f"deployment.{deployment.status}",

@@ -73,6 +73,8 @@ async def test_the_newest_of_two_quick_pushes_wins(world: World, order: str) -> 
     assert world.live() == "three"
     assert ends(world.statuses(newer))[0].startswith("success: Live")
     assert ends(world.statuses(older)) == [f"error: Superseded by {newer[:7]}"]
+    queued = {event.resource_id for event in await world.events("deployment.queued")}
+    assert {deployment.id for deployment in await world.deployments()} <= queued, "the log tells of each from the start"
 
 
 @pytest.mark.parametrize("order", ["kept", "reversed"])

@@ -175,11 +175,13 @@ def test_statuses_come_in_order(enabled: Enabled) -> None:
 
 def test_there_is_one_comment(enabled: Enabled) -> None:
     """It shows each environment, and what was made."""
-    (body,) = enabled.shop.answers(enabled.number)
+    shop, head = enabled.shop, enabled.shop.head()
     for name in ENVIRONMENTS:
-        assert f"| ✓ | {name} | live: Live: {enabled.shop.head()[:7]} in " in body
+        shop.answered(enabled.number, f"| ✓ | {name} | live | `{head[:7]}` | follows main |")
+    (body,) = shop.answers(enabled.number)
+    for name in ENVIRONMENTS:
         assert f"Kustomization `{enabled.namespace}/{name}`" in body
-    assert f"- ✓ `/enable` by {enabled.shop.owner.name}" in body
+    assert f"- ✓ `/enable` by {shop.owner.name}" in body
 
 
 def test_the_hook_is_the_repositorys_own(enabled: Enabled) -> None:
@@ -221,7 +223,7 @@ def test_a_writer_cannot_enable(shop: Shop) -> None:
 
     body = shop.answered(number, "not_permitted")
 
-    assert "needs admin access" in body
+    assert "this needs the role admin; you have deployer" in body
     url = shop.gitea.clone_url(shop.repository)
     assert not [each for each in shop.plane.admin.list("GitRepository", selector=MANAGED) if each["spec"]["url"] == url]
     assert shop.contexts(shop.head()) == set()

@@ -1,5 +1,6 @@
 """`sluice demo`: plays the story in the sandbox and shows what happens; afterwards, if asked, lets people try it."""
 
+import contextlib
 import signal
 import sys
 import time
@@ -28,7 +29,8 @@ def main(*, stay: bool) -> int:
             elif good:
                 paper.say("To try it yourself: sluice demo --stay")
     except KeyboardInterrupt:
-        paper.say("\nStopped; everything is cleaned up.")
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            paper.say("\nStopped; everything is cleaned up.")
         return INTERRUPTED
     return 0 if good else 1
 
@@ -61,16 +63,17 @@ def _step(scene: Scene, step: Step, paper: Paper, watcher: Watcher) -> bool:
 
 
 class _Interruptible:
-    """SIGTERM ends the demo like Ctrl-C: everything is stopped and removed."""
+    """What ends the demo from outside is like Ctrl-C: everything is stopped and removed."""
 
     def __enter__(self) -> Self:
-        self._before = signal.signal(signal.SIGTERM, _interrupt)
+        self._before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -26,7 +26,7 @@ SHOWN_NAMES = 3
 OURS = ("sluice", "OpenAPI-Generator")  # the second is the Kubernetes client's name where it gives no field manager
 
 _APPLIED_BY = "kustomize.toolkit.fluxcd.io/name"
-_OUTCOMES = {"done": "good", "ignored": ""}
+_OUTCOMES = {"done": "good", "ignored": "idle"}
 _SHA = re.compile(r"\b[0-9a-f]{40}\b")
 _ENDED = ("done", "refused", "ignored", "failed")
 _VERBS = {"create": "makes", "apply": "applies", "update": "applies", "patch": "asks for", "delete": "deletes"}
@@ -34,7 +34,7 @@ _VERBS = {"create": "makes", "apply": "applies", "update": "applies", "patch": "
 
 @dataclass(frozen=True)
 class News:
-    """One thing that happened. `where` is one of the words above; `mood` is good, bad, busy or empty."""
+    """One thing that happened. `where` is one of the words above; `mood` is good, bad, busy, idle or empty."""
 
     where: str
     text: str

@@ -14,7 +14,7 @@ from bot.sandbox.stage import SandboxStage, Stage
 from bot.sandbox.story import Scene
 
 LABELS = {CAME_IN: "cyan", DECIDED: "magenta", GIT: "yellow", CLUSTER: "blue", FLUX: "blue", FORGE: "cyan"}
-MOODS = {"good": "green", "bad": "red", "busy": "yellow", "": "dim"}
+MOODS = {"good": "green", "bad": "red", "busy": "yellow", "idle": "dim", "": ""}
 LABEL = 9
 WIDEST = 120
 LOG_TAIL = 25
@@ -101,6 +101,6 @@ class Paper:
         """A label, and the text beside it, wrapped there."""
         indent = " " * (LABEL + 1)
         lines = textwrap.wrap(text, self._out.width - LABEL - 1, break_on_hyphens=False) or [""]
-        written = Text(label.rjust(LABEL), style=label_style).append(" ")
-        written.append(f"\n{indent}".join(lines), style=style or "default")
+        written = Text().append(label.rjust(LABEL), style=label_style).append(" ")
+        written.append(f"\n{indent}".join(lines), style=style or None)
         self._out.print(written, no_wrap=True, overflow="fold", crop=False)

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -42,13 +43,27 @@ def play(command: list[str], folder: Path, typed: str = "") -> subprocess.Comple
     )
 
 
-def test_it_plays_the_story_and_cleans_up(tmp_path: Path) -> None:
-    """Exit code 0, every step shown, nothing left behind, no colours, nothing wider than 80 columns."""
-    done = play(DEMO, tmp_path)
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.CompletedProcess[str]]:
+    """One run of the whole story, and of what is typed after it; nothing is left behind."""
+    folder = tmp_path_factory.mktemp("demo")
+    typed = (
+        "show\nnonsense\npush main deploy/staging/greeting.yaml good day\nas mallory\npush main README.md hi\n"
+        "as wendy\npush topic deploy/production/greeting.yaml tuesday\nopen topic A change\n"
+        "comment 4 /deploy production\nobjects\nshow 4\nclose 4\nclose one\nquit\n"
+    )
+    done = play([*DEMO, "--stay"], folder, typed)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
-    ended = re.search(r"All 10 steps are as they should be, in ([0-9.]+) s", done.stdout)
-    assert ended, done.stdout
+    assert list(folder.iterdir()) == []
+    yield done
+
+
+def test_it_plays_the_story(played: subprocess.CompletedProcess[str]) -> None:
+    """Every step is shown, without colours, nothing wider than 80 columns, in less than 20 seconds."""
+    story, _, _ = played.stdout.partition("The repository is")
+    ended = re.search(r"All 10 steps are as they should be, in ([0-9.]+) s", story)
+    assert ended, story
     assert float(ended[1]) < 20
     shown = (
         "comment on #2 by mallory: /deploy development → 202",
@@ -58,33 +73,13 @@ def test_it_plays_the_story_and_cleans_up(tmp_path: Path) -> None:
         "sluice applies Kustomization",
         "sluice-bot wrote:",
     )
-    assert [each for each in shown if each not in done.stdout] == []
-    assert "\x1b" not in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
-    assert list(tmp_path.iterdir()) == []
+    assert [each for each in shown if each not in story] == []
+    assert "\x1b" not in story
+    assert max(map(len, story.splitlines())) <= 80
 
 
-def test_a_step_that_is_not_as_it_should_be_fails_it(tmp_path: Path) -> None:
-    """It says which, with the evidence and the end of the log; exit code 1."""
-    done = play([sys.executable, "-c", BROKEN], tmp_path)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "✗ Not as it should be: Set GitOps up with one comment" in done.stdout
-    assert "expected: hello" in done.stdout
-    assert "found:    'goodbye'" in done.stdout
-    assert "The end of Sluice's log" in done.stdout
-    assert "All 10 steps" not in done.stdout
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_is_typed_afterwards_is_done(tmp_path: Path) -> None:
+def test_what_is_typed_afterwards_is_done(played: subprocess.CompletedProcess[str]) -> None:
     """With --stay people push, open and comment; what a person may not do is refused like on a forge."""
-    typed = (
-        "show\nnonsense\npush main deploy/staging/greeting.yaml good day\nas mallory\npush main README.md hi\n"
-        "as wendy\npush topic deploy/production/greeting.yaml tuesday\nopen topic A change\n"
-        "comment 4 /deploy production\nobjects\nshow 4\nclose 4\nclose one\nquit\n"
-    )
-    done = play([*DEMO, "--stay"], tmp_path, typed)
-    assert done.returncode == 0, done.stdout + done.stderr
     shown = (
         "#3 merged: Put development back",
         "nonsense is nothing to be done here",
@@ -96,7 +91,18 @@ def test_what_is_typed_afterwards_is_done(tmp_path: Path) -> None:
         "one is no number of a pull request",
         "export KUBECONFIG=",
     )
-    assert [each for each in shown if each not in done.stdout] == []
+    assert [each for each in shown if each not in played.stdout] == []
+
+
+def test_a_step_that_is_not_as_it_should_be_fails_it(tmp_path: Path) -> None:
+    """It says which, with the evidence and the end of the log; exit code 1."""
+    done = play([sys.executable, "-c", BROKEN], tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "✗ Not as it should be: Set GitOps up with one comment" in done.stdout
+    assert "expected: hello" in done.stdout
+    assert "found:    'goodbye'" in done.stdout
+    assert "The end of Sluice's log" in done.stdout
+    assert "All 10 steps" not in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 

@@ -148,32 +148,22 @@ class Proxy:
     # One connection.
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """A connection of Sluice's has one of its own to the server."""
+        """One connection, with request after request."""
         task = asyncio.current_task()
         assert task
         self._serving.add(task)
-        upstream: asyncio.StreamWriter | None = None
         try:
-            back, upstream = await asyncio.open_connection(*self._upstream, ssl=self._tls, limit=LIMIT)
-            while await self._exchange(reader, writer, back, upstream):
+            while await self._exchange(reader, writer):
                 pass
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
             pass  # either side has gone: so does the other
         finally:
-            if upstream is not None:
-                upstream.transport.abort()
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
             self._serving.discard(task)
 
-    async def _exchange(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        back: asyncio.StreamReader,
-        upstream: asyncio.StreamWriter,
-    ) -> bool:
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer; False when the connection is at its end."""
         request, head = await self._request(reader)
         if request is None:
@@ -182,9 +172,14 @@ class Proxy:
         if trap is not None and not trap.answered:
             await asyncio.to_thread(trap.spring)
             return False
-        upstream.write(head + request.body)
-        await upstream.drain()
-        goes_on = await self._answer(request, back, None if trap else writer)
+        # A connection for each request: one that lay idle may have been given up at the other end.
+        back, upstream = await asyncio.open_connection(*self._upstream, ssl=self._tls, limit=LIMIT)
+        try:
+            upstream.write(head + request.body)
+            await upstream.drain()
+            goes_on = await self._answer(request, back, None if trap else writer)
+        finally:
+            upstream.transport.abort()
         if trap is not None:
             await asyncio.to_thread(trap.spring)
             return False
@@ -205,6 +200,8 @@ class Proxy:
     async def _answer(self, request: Request, back: asyncio.StreamReader, writer: asyncio.StreamWriter | None) -> bool:
         """Read the answer to its end; pass it on as it comes, unless nobody is to get it."""
         head = await _head(back)
+        if not head:
+            raise asyncio.IncompleteReadError(head, 1)
         first, headers = _parsed(head)
         status = first.split(" ")[1]
         _send(writer, head)

@@ -25,6 +25,8 @@ class Enabled:
         self.told = sluice.connect(self.shop.repository)
         self.number = self.shop.enable()
         self.namespace = self.shop.namespace
+        head = self.shop.head()
+        self.said = {name: self.shop.statuses(head, name) for name in ENVIRONMENTS}
 
     def objects(self) -> dict[tuple[str, str, str], Object]:
         """Everything that Sluice labelled as this project's, by kind, namespace and name."""
@@ -122,8 +124,10 @@ def may(enabled: Enabled, environment: str, verb: str, resource: str, namespace:
     return bool(resource_.create(body=review).to_dict()["status"]["allowed"])
 
 
-FLUX = ("kustomize.toolkit.fluxcd.io/kustomizations", "source.toolkit.fluxcd.io/gitrepositories")
-FLUX += ("helm.toolkit.fluxcd.io/helmreleases", "source.toolkit.fluxcd.io/helmcharts")
+FLUX = (
+    *("kustomize.toolkit.fluxcd.io/kustomizations", "source.toolkit.fluxcd.io/gitrepositories"),
+    *("helm.toolkit.fluxcd.io/helmreleases", "source.toolkit.fluxcd.io/helmcharts"),
+)
 RIGHTS = ("rbac.authorization.k8s.io/rolebindings", "rbac.authorization.k8s.io/roles")
 
 
@@ -164,7 +168,7 @@ def test_statuses_come_in_order(enabled: Enabled) -> None:
     shop, head = enabled.shop, enabled.shop.head()
     assert shop.contexts(head) == {f"sluice/{name}" for name in ENVIRONMENTS}
     for name in ENVIRONMENTS:
-        states, texts = zip(*shop.statuses(head, name), strict=True)
+        states, texts = zip(*enabled.said[name], strict=True)
         assert states == ("pending",) * (len(states) - 1) + ("success",)
         assert texts[0] == f"Queued: {head[:7]}"
         assert texts[-1].startswith(f"Live: {head[:7]} in ")
@@ -194,6 +198,14 @@ def test_the_hook_is_the_repositorys_own(enabled: Enabled) -> None:
     assert all(each["succeeded"] and each["response"]["status"] == 202 for each in delivered)
 
 
+def said_twice(shop: Shop, environment: str) -> None:
+    """The second time is told as well: queued, and live at once."""
+    head = shop.head()
+    shop.until(
+        lambda: [state for state, _ in shop.statuses(head, environment)].count("success") == 2, f"{environment} twice"
+    )
+
+
 def test_enabling_again_changes_nothing(enabled: Enabled) -> None:
     """Not one object is written: each has the resource version that it had."""
     shop = enabled.shop
@@ -207,10 +219,8 @@ def test_enabling_again_changes_nothing(enabled: Enabled) -> None:
     before = versions()
     shop.say(enabled.number, "/enable")
     shop.until(lambda: shop.answers(enabled.number)[0].count("GitOps is set up") == 2, "a second answer")
-    head = shop.head()
     for name in ENVIRONMENTS:
-        # The statuses of the second time: queued, and live at once.
-        shop.until(lambda name=name: [each[0] for each in shop.statuses(head, name)].count("success") == 2, name)
+        said_twice(shop, name)
 
     assert versions() == before
     assert len(shop.answers(enabled.number)) == 1

@@ -1,5 +1,7 @@
 """What no delivery told is found when everything is looked at again."""
 
+import asyncio
+
 from tests.world import World, says
 
 
@@ -57,7 +59,8 @@ async def test_closed_reopened_and_closed_again(world: World) -> None:
     world.forge.lose_deliveries(100)
     world.forge.close_pull_request(world.repository, world.number, "dave")
     world.forge.delay_next("GET", f"*/pulls/{world.number}", 0.3)
-    looking = world.reconcile()
+    looking = asyncio.create_task(world.reconcile())
+    await world.until(lambda: world.runs("closed"))
     world.forge.reopen_pull_request(world.repository, world.number, "dave")
     await looking
     world.forge.close_pull_request(world.repository, world.number, "dave")

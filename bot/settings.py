@@ -59,7 +59,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     secret_keys: tuple[bytes, ...] = ()
     kubeconfig: Path | None = None
-    policy_file: Path | None = None
     forges: dict[str, ForgeSettings] = {}
 
     def __repr__(self) -> str:
@@ -104,7 +103,6 @@ GENERAL = (
         "",
     ),
     Described("KUBECONFIG", "how to reach the cluster; without it the service account of the pod", ""),
-    Described("POLICY_FILE", "the operator's limits for repositories (YAML)", ""),
 )
 PER_FORGE = (
     Described(
@@ -118,7 +116,7 @@ PER_FORGE = (
     Described("GIT_TOKEN", "a read-only token that Flux fetches with", ""),
 )
 DEFAULT_URLS = {"github": "https://api.github.com"}
-PLANNED = re.compile(r"GITLAB_\w+|(GITHUB|GITEA)_APP_(ID|PRIVATE_KEY)")
+PLANNED = re.compile(r"GITLAB_\w+|POLICY|ALLOW_CLUSTER_ADMIN|(GITHUB|GITEA)_APP_(ID|PRIVATE_KEY)")
 # Kubernetes gives every pod the addresses of the namespace's Services; one called "sluice" gives SLUICE_PORT=tcp://….
 SERVICE_LINK = re.compile(r"SLUICE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://")
@@ -150,7 +148,6 @@ def load(environ: Mapping[str, str], *, serving: bool = True) -> Settings:
         public_url=reader.take("PUBLIC_URL", _web_url, None),
         secret_keys=reader.take("SECRET_KEYS", _secret_keys, ()),
         kubeconfig=reader.take("KUBECONFIG", _file, None),
-        policy_file=reader.take("POLICY_FILE", _file, None),
         forges=forges,
     )
     problems += _shared_secrets(forges)
@@ -191,7 +188,7 @@ def _values(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
         if not variable.startswith(PREFIX) or _is_service_link(variable, text):
             continue
         name = variable.removeprefix(PREFIX)
-        from_file = name not in known and name.endswith("_FILE")
+        from_file = name.endswith("_FILE")
         target = name.removesuffix("_FILE") if from_file else name
         if target not in known:
             problems.append(_unknown(variable, target, known))

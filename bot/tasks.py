@@ -1,6 +1,6 @@
 """The actors: messages carry a queue's name and a row's id, nothing else."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -8,37 +8,13 @@ import dramatiq
 import structlog
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import AgeLimit, AsyncIO, Callbacks, ShutdownNotifications, TimeLimit
+from dramatiq.middleware import AgeLimit, Callbacks, ShutdownNotifications, TimeLimit
 
 QUEUES = ("open", "execute", "advance", "report")
 TIME_LIMIT_MS = 120_000  # every call inside has a limit of its own; this is the last net
 
 logger = structlog.get_logger()
-Serve = Callable[[str, UUID], Awaitable[None]]
-
-
-class Loop(AsyncIO):
-    """The worker's event loop; what the actors need is started on it before the first message."""
-
-    def __init__(self, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
-        super().__init__()
-        self._start, self._stop = start, stop
-
-    def before_worker_boot(self, broker: Any, worker: Any) -> None:
-        """Start the loop, then the services."""
-        super().before_worker_boot(broker, worker)  # type: ignore[no-untyped-call] # Dramatiq has no types here
-        _run(self._start())
-
-    def after_worker_shutdown(self, broker: Any, worker: Any) -> None:
-        """Stop the services, then the loop."""
-        _run(self._stop())
-        super().after_worker_shutdown(broker, worker)  # type: ignore[no-untyped-call] # as above
-
-
-def _run(work: Awaitable[None]) -> None:
-    thread = dramatiq.asyncio.get_event_loop_thread()
-    assert thread is not None
-    thread.run_coroutine(work)
+Serve = Callable[[str, UUID], None]  # returns when the row was worked on
 
 
 def make_broker(redis_url: str | None) -> dramatiq.Broker:
@@ -47,7 +23,7 @@ def make_broker(redis_url: str | None) -> dramatiq.Broker:
     middleware = [AgeLimit(), TimeLimit(time_limit=TIME_LIMIT_MS), ShutdownNotifications(), Callbacks()]
     if redis_url is None:
         return StubBroker(middleware=middleware)
-    return RedisBroker(  # type: ignore[no-untyped-call] # as above
+    return RedisBroker(  # type: ignore[no-untyped-call] # Dramatiq has no types here
         url=redis_url, middleware=middleware, namespace="sluice", heartbeat_timeout=5000, maintenance_chance=100_000
     )
 
@@ -60,9 +36,9 @@ class Bell:
         self._actors = {queue: self._declare(broker, queue) for queue in QUEUES}
 
     def _declare(self, broker: dramatiq.Broker, queue: str) -> Any:
-        async def work(id: str) -> None:
+        def work(id: str) -> None:
             assert self.serve is not None
-            await self.serve(queue, UUID(id))
+            self.serve(queue, UUID(id))
 
         return dramatiq.actor(broker=broker, actor_name=queue, queue_name=queue)(work)
 

@@ -1,13 +1,16 @@
 """A worker in this process: Dramatiq's threads around one event loop."""
 
 import asyncio
+import logging
 import signal
 import threading
+from uuid import UUID
 
 import dramatiq
+from dramatiq.asyncio import EventLoopThread
 
 from bot.settings import Settings
-from bot.tasks import Bell, Loop, make_broker
+from bot.tasks import Bell, make_broker
 from bot.wiring import Backend
 
 THREADS = 16
@@ -21,12 +24,16 @@ class Worker:
         self.broker = make_broker(settings.redis_url)
         self.bell = Bell(self.broker)
         self.backend = backend or Backend(settings, self.bell, observe=observe)
+        # A loop of our own: Dramatiq's AsyncIO has one for the whole process, and logs what fails at its start.
+        self._loop = EventLoopThread(logging.getLogger(__name__))
+        self._loop.daemon = True
         self._worker: dramatiq.Worker | None = None
 
     def start(self) -> None:
         """Start to work; returns when the backend is connected."""
-        self.bell.serve = self.backend.serve
-        self.broker.add_middleware(Loop(self.backend.start, self.backend.stop))
+        self._loop.start(timeout=10)
+        self._loop.run_coroutine(self.backend.start())
+        self.bell.serve = self._serve
         self.broker.emit_after("process_boot")
         self._worker = dramatiq.Worker(self.broker, worker_threads=THREADS, worker_timeout=IDLE_MS)
         self._worker.start()
@@ -36,7 +43,13 @@ class Worker:
         if self._worker is not None:
             self._worker.stop(timeout=20_000)
             self._worker = None
+        if self._loop.is_alive():
+            self._loop.run_coroutine(self.backend.stop())
+            self._loop.stop()  # type: ignore[no-untyped-call] # Dramatiq has no types here
         self.broker.close()
+
+    def _serve(self, queue: str, id: UUID) -> None:
+        self._loop.run_coroutine(self.backend.serve(queue, id))
 
 
 def wait_for_the_end() -> None:

@@ -156,14 +156,14 @@ class Connection:
             if _place(fresh) == _place(used.configuration):
                 used.configuration.api_key = fresh.api_key
                 return bool(fresh.api_key != key)
-            self._client = client.ApiClient(fresh)
+            self._client = _named(client.ApiClient(fresh))
         await used.close()  # calls that are under way on it end as TemporaryError
         return True
 
     async def _opened(self) -> Any:
         async with self._lock:
             if self._client is None:
-                self._client = client.ApiClient(await self._settings())
+                self._client = _named(client.ApiClient(await self._settings()))
             return self._client
 
     async def _settings(self) -> client.Configuration:
@@ -184,6 +184,12 @@ class Connection:
 
 def _place(settings: client.Configuration) -> tuple[Any, ...]:
     return settings.host, settings.cert_file, settings.key_file, settings.ssl_ca_cert
+
+
+def _named(fresh: Any) -> Any:
+    """Says who asks, for the audit log and as the manager of what is not applied."""
+    fresh.user_agent = "sluice"
+    return fresh
 
 
 async def _once(

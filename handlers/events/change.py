@@ -59,7 +59,8 @@ async def closed(ctx: Context, args: Closed) -> Result:
         pinned = await projects.pins_of(tx.session, ctx.repository.id, pull_request=args.number)
         for pin, environment in pinned:
             await runs.start(tx, ctx.repository, _unpin(ctx, args.number, environment.id, pin.number))
-    return done(f"{len(pinned)} environments were pinned to #{args.number}")
+    names = ", ".join(environment.name for _, environment in pinned) or "no environment"
+    return done(f"pinned to #{args.number}: {names}")
 
 
 def _unpin(ctx: Context, number: int, environment: UUID, pinned: int) -> Call:

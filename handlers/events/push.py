@@ -60,24 +60,30 @@ async def push(ctx: Context, args: Moved) -> Result:
     head = await ctx.forge.branch_head(ctx.repository.full_name, args.branch)
     kept = await _keep_pins(ctx, args.branch)
     if head is None or args.commit is None:
-        return ignored(f"the branch is gone; {kept} pins kept")
+        return ignored(f"the branch is gone{_told(kept)}")
     async with ctx.store.write() as tx:
         following = await projects.environments(tx.session, ctx.repository.id, branch=args.branch)
         for commit in dict.fromkeys((args.commit, head)):
             for _, environment in following:
                 await runs.start(tx, ctx.repository, _follow(ctx, args.branch, commit, environment))
-    return done(f"{len(following)} environments follow {args.branch}; {kept} pins kept")
+    names = ", ".join(environment.name for _, environment in following) or "no environment"
+    return done(f"following {args.branch}: {names}{_told(kept)}")
 
 
-async def _keep_pins(ctx: Context, branch: str) -> int:
+def _told(kept: list[str]) -> str:
+    return f"; kept reachable for the pin of {', '.join(kept)}" if kept else ""
+
+
+async def _keep_pins(ctx: Context, branch: str) -> list[str]:
     """A deleted or rewritten branch must not take a pinned commit out of Flux's reach."""
     async with ctx.store.read() as session:
         pinned = await projects.pins_of(session, ctx.repository.id, branch=branch)
-    kept = 0
+    kept = []
     for pin, environment in pinned:
         cluster = ctx.cluster(environment.cluster)
         with_secret = ctx.git_credentials is not None
-        kept += await pinning.keep_reachable(ctx.store, ctx.forge, cluster, pin, with_secret=with_secret)
+        if await pinning.keep_reachable(ctx.store, ctx.forge, cluster, pin, with_secret=with_secret):
+            kept.append(environment.name)
     return kept
 
 

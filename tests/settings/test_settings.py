@@ -47,7 +47,6 @@ def test_everything_set(tmp_path: Path) -> None:
             "SLUICE_PUBLIC_URL": "https://sluice.example/",
             "SLUICE_SECRET_KEYS": f"{KEY},{'p' * 32}",
             "SLUICE_KUBECONFIG": str(file),
-            "SLUICE_POLICY_FILE": str(file),
             "SLUICE_GITEA_URL": "https://git.example/",
             "SLUICE_GITEA_WEBHOOK_SECRET": "first-secret-of-gitea, second-secret-of-gitea",
             "SLUICE_GITEA_TOKEN": "t0ken",
@@ -60,7 +59,7 @@ def test_everything_set(tmp_path: Path) -> None:
     assert (settings.redis_url, settings.host, settings.port) == ("redis://queue:6379/0", "0.0.0.0", 9090)
     assert settings.public_url == "https://sluice.example"
     assert settings.secret_keys == (bytes.fromhex(KEY), b"p" * 32)
-    assert (settings.kubeconfig, settings.policy_file) == (file, file)
+    assert settings.kubeconfig == file
     gitea = settings.forges["gitea"]
     assert gitea.url == "https://git.example"
     assert gitea.webhook_secrets == (b"first-secret-of-gitea", b"second-secret-of-gitea")
@@ -148,13 +147,9 @@ def test_values_from_files(tmp_path: Path) -> None:
     assert "SLUICE_GITHUB_WEBHOOK_SECRET is set as well" in both[0]
 
 
-def test_the_policy_file_may_itself_be_named_in_a_file(tmp_path: Path) -> None:
-    """POLICY_FILE is a setting's name, not the file of a setting called POLICY."""
-    policy, pointer = tmp_path / "policy.yaml", tmp_path / "pointer"
-    policy.write_text("{}")
-    pointer.write_text(str(policy))
-
-    assert load({**GITHUB, "SLUICE_POLICY_FILE_FILE": str(pointer)}).policy_file == policy
+def test_limits_that_are_not_kept_yet_are_refused() -> None:
+    """An operator who sets a policy must not believe that it holds."""
+    assert problems(POLICY_FILE="/etc/sluice/policy.yaml") == ["SLUICE_POLICY_FILE: this is not built yet; remove it"]
 
 
 def test_no_webhook_secret_at_all() -> None:

@@ -43,7 +43,6 @@ _OURS = re.compile(
     re.I,
 )
 _OUR_START = re.compile(r" {0,3}(?=[#=/]|-{2}|-\s*$|~{3})")
-_TEMPORARY = re.compile(r"/tmp/[a-z]+-[A-Za-z0-9-]+/?")  # noqa: S108 - Flux's folders, which are only left out
 _KEY = re.compile(r"[A-Za-z0-9._:/=-]{1,200}", re.ASCII)
 
 
@@ -294,14 +293,9 @@ def status_text(
     }[phase]
     if phase is Phase.SUCCEEDED and part_of:
         words = f"Live as part of {short(part_of)}{lasted}"
-    said = plain(without_folders(message))
+    said = plain(message)
     said = "" if said and said in words else said
     return plain(f"{words.rstrip(': ')}: {said}" if said else words.rstrip(": "), limit)
-
-
-def without_folders(message: str) -> str:
-    """Flux's message without its temporary folders, which differ at each try and tell nobody anything."""
-    return _TEMPORARY.sub("", message)
 
 
 def _lasting(seconds: float) -> str:

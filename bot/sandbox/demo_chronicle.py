@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bot.core.calls import Call
-from bot.core.conversation import without_folders
 from bot.core.deployments import short
+from bot.core.settling import clean
 from bot.sandbox.cluster import Event
 from bot.sandbox.forge import Delivery, Effect
 from bot.sandbox.stage import SandboxStage
@@ -225,7 +225,7 @@ def _condition(event: Event) -> Condition | None:
     if now is None or now == before or now[0] not in ("True", "False"):
         return None
     status, reason, message = now
-    text = f"Ready={status} {reason}: {_shortened(without_folders(message))}"
+    text = f"Ready={status} {reason}: {_shortened(clean(message))}"
     return Condition(event.kind.kind, event.name, status, text)
 
 

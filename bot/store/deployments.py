@@ -18,6 +18,7 @@ from bot.store.transactions import Transaction
 from models import Deployment, Environment, Project, Repository
 
 NOT_CHECKED = "health not checked"
+SHORTEST_TIMEOUT = timedelta(seconds=30)  # Flux takes a shorter one for this
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,8 @@ def keep_branch(where: Place) -> str:
 
 def patience(environment: Environment) -> timedelta:
     """How long a deployment may take: what Flux may take to apply it, and two minutes to get there."""
-    return duration(environment.config.get("timeout", "5m")) + timedelta(minutes=2)
+    applying = max(duration(environment.config.get("timeout", "5m")), SHORTEST_TIMEOUT)
+    return applying + timedelta(minutes=2)
 
 
 async def place(session: AsyncSession, environment_id: UUID) -> Place:

@@ -331,10 +331,10 @@ class World:
         """Comment on the pull request; the comment's id."""
         return self.forge.comment(self.repository, on or self.number, text, by)
 
-    async def comment(self, text: str, by: str = "dave", *, on: int | None = None) -> int:
+    async def comment(self, text: str, by: str = "dave", *, on: int | None = None, hurry: bool = False) -> int:
         """Comment on the pull request and wait for all that comes of it."""
         id = self.write(text, by, on=on)
-        await self.settled()
+        await self.settled(hurry=hurry)
         return id
 
     async def enabled(self, *environments: str) -> str:
@@ -493,15 +493,25 @@ class World:
                 raise AssertionError(f"not within {seconds:g} s\n{await self._state()}")
             await asyncio.sleep(LOOK_EVERY)
 
-    async def settled(self, seconds: float = DEADLINE) -> None:
-        """Everything sent, opened, carried out, settled and said."""
+    async def settled(self, seconds: float = DEADLINE, *, hurry: bool = False) -> None:
+        """Everything sent, opened, carried out, settled and said; in a `hurry` nothing waits until it is due."""
 
         async def quiet() -> bool:
             await self.forge.settled()
             sent = len(self.forge.deliveries)
+            if hurry:
+                await self.ring()
             return not await self.left() and len(self.forge.deliveries) == sent
 
         await self.until(quiet, seconds)
+
+    async def ring(self) -> None:
+        """Ring for everything that waits until it is due."""
+        for queue, desk in self.place.backend._desks.items():
+            table = desk.table
+            for row in await self.rows(table, table.status.in_(desk.statuses), table.lease_until.is_(None)):
+                if row.due_at is not None and row.due_at > datetime.now(UTC):
+                    self.place.worker.bell.ring(queue, row.id)
 
     async def left(self) -> list[str]:
         """The work that is still to be done."""

@@ -41,6 +41,12 @@ async def story(world: World) -> None:
     assert len(world.comments()) == 1
 
 
+@pytest.fixture(scope="module")
+def postgres() -> str:
+    """A new and empty database on a real server; its URL."""
+    return new_database()
+
+
 class TestRedis:
     """Dramatiq on a real Redis."""
 
@@ -75,13 +81,9 @@ class TestRedis:
 class TestPostgres:
     """A real PostgreSQL."""
 
-    @pytest.fixture(scope="class")
-    def database(self) -> str:
-        return new_database()
-
     @pytest.fixture
-    def environ(self, database: str) -> dict[str, str]:
-        return {"SLUICE_DATABASE_URL": database}
+    def environ(self, postgres: str) -> dict[str, str]:
+        return {"SLUICE_DATABASE_URL": postgres}
 
     async def test_the_story(self, world: World) -> None:
         """Everything is kept in PostgreSQL."""

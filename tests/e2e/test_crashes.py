@@ -7,7 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -246,6 +246,10 @@ class Crashes:
         """Return when the point was tried, or raise what went wrong there."""
         self._done[point].result()
 
+    def wait(self) -> None:
+        """Return when all are over."""
+        wait(self._done.values())
+
     def close(self) -> None:
         """Wait for what runs, and end every Sluice."""
         self._pool.shutdown(cancel_futures=True)
@@ -289,9 +293,12 @@ def test_a_crash(crashes: Crashes, point: Point) -> None:
 # The API server.
 
 
-@pytest.mark.timeout(240)
-def test_the_api_server_is_away_for_a_minute(control_plane: ControlPlane, own_sluice: Callable[..., Sluice]) -> None:
+@pytest.mark.timeout(400)
+def test_the_api_server_is_away_for_a_minute(
+    control_plane: ControlPlane, own_sluice: Callable[..., Sluice], crashes: Crashes
+) -> None:
     """What was pushed meanwhile ends green, and the observer sees what happens again."""
+    crashes.wait()  # they need it
     shop = Shop(own_sluice(), LITTLE)
     shop.enable(["development"])
     settle(shop)

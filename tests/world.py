@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-import dramatiq
 import httpx2
 import msgspec
 import sqlalchemy as sa
@@ -576,7 +575,8 @@ class World:
 
     async def on_the_workers_loop(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run something where the worker's own work runs, whose database and connections it uses."""
-        return await asyncio.to_thread(_on_the_workers_loop, work)
+        loop = self.place.worker._loop
+        return await asyncio.to_thread(lambda: loop.run_coroutine(work()))
 
     # The end.
 
@@ -601,12 +601,6 @@ class World:
             assert states[-1] in TERMINAL, (place, states)
             doubled = [pair for pair in itertools.pairwise(states) if set(pair) <= set(TERMINAL)]
             assert not doubled, (place, states)
-
-
-def _on_the_workers_loop(work: Callable[[], Awaitable[T]]) -> T:
-    thread = dramatiq.asyncio.get_event_loop_thread()
-    assert thread is not None
-    return thread.run_coroutine(work())
 
 
 def _told(row: Any) -> str:

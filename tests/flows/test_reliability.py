@@ -101,7 +101,7 @@ async def test_killed_at_any_step(world: World, story: str) -> None:
     """The process ends between any two of its commits and calls: one end, one comment, the wished state."""
     await ready(world)
     world.may_log_errors = True
-    steps = sorted(random.Random(SEED).sample(range(STORIES[story]), 6))
+    steps = sorted(random.Random(SEED).sample(range(STORIES[story]), 4))
     for step in steps:
         if story == "close":
             await world.comment(f"/deploy development {world.head('topic')} --behind")
@@ -181,9 +181,9 @@ async def test_rate_limits(world: World, status: int) -> None:
 
 
 async def test_a_forge_that_fails_for_a_while(world: World) -> None:
-    """Twelve answers of 502, to whatever is asked: everything is carried out and said when it is over."""
+    """Eight answers of 502, to whatever is asked: everything is carried out and said when it is over."""
     await ready(world)
-    world.forge.fail_next("*", f"/repos/{world.repository}/*", 502, times=12)
+    world.forge.fail_next("*", f"/repos/{world.repository}/*", 502, times=8)
 
     world.write("/deploy development")
     await world.settled(40, hurry=True)

@@ -36,7 +36,7 @@ demo: $(VENV)/.runtime ## Play a story in a sandbox: Python and make are enough
 	@$(BIN)/python -m bot demo
 
 test: $(VENV)/.dev ## Run the tests (not those that need the real servers)
-	@$(BIN)/python -m pytest -q -m "not e2e"
+	@$(BIN)/python -m pytest -q -m "not e2e" -n auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.dev ## Lint, types, import rules
 	@$(BIN)/ruff check $(SOURCES)

@@ -54,7 +54,7 @@ class Sweeper:
                 logger.warning("could not reconcile", repository=repository.full_name, why=str(error))
 
     async def _heads(self, repository: Repository, forge: Forge) -> None:
-        """Branches that are followed: a head that the ledger lacks is worked like a push."""
+        """Branches that are followed or pinned: a head that the ledger lacks is worked like a push."""
         async with self.store.read() as session:
             query = (
                 sa.select(Environment.branch)
@@ -62,12 +62,13 @@ class Sweeper:
                 .where(Project.repository_id == repository.id)
                 .distinct()
             )
-            branches = (await session.execute(query)).scalars().all()
-        for branch in branches:
+            followed = (await session.execute(query)).scalars().all()
+            pinned = [pin.branch for pin, _ in await projects.pins_of(session, repository.id)]
+        for branch in dict.fromkeys((*followed, *pinned)):
             head = await forge.branch_head(repository.full_name, branch)
             async with self.store.write() as tx:
                 told = await heads.newest(tx.session, repository.id, "branch", branch)
-                if head is None or head == told:
+                if head == told:
                     continue
                 await heads.record(
                     tx.session, repository.id, "branch", branch, head, actor="sluice", received_at=tx.now

@@ -42,7 +42,7 @@ class Plan:
     evidence: Evidence
 
 
-@command("deploy", needs=Role.DEPLOYER, on=("open", "merged"))
+@command("deploy", needs=Role.DEPLOYER, on=("open",))
 async def deploy(ctx: Context, args: Args) -> Result:
     """Deploy this change's head, or a commit of it, to an environment.
 
@@ -52,8 +52,6 @@ async def deploy(ctx: Context, args: Args) -> Result:
     async with ctx.store.read() as session:
         (where,) = await chosen(session, ctx.repository, (args.target,))
     ctx.cluster(where.environment.cluster)
-    if ctx.change.state == "merged" and args.sha is None:
-        raise UserError("sha_required", "this pull request is merged; name the commit: `/deploy TARGET SHA`")
     commit = await _commit(ctx, args)
     branch = await _branch(ctx, where, commit, behind=args.behind)
     evidence = await read(ctx.forge, where, commit)

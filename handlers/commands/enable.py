@@ -60,7 +60,7 @@ async def enable(ctx: Context, args: Args) -> Result:
             f"SLUICE_{ctx.repository.provider.upper()}_GIT_TOKEN (read-only)",
         )
     wanted = await _wanted(ctx, args, head)
-    heads = await _heads(ctx, wanted, head)
+    heads = await _heads(ctx, list(wanted.values()), head)
     async with ctx.store.write() as tx:
         setup = await _rows(tx, ctx, wanted)
     await _check_namespaces(ctx, setup)
@@ -76,14 +76,16 @@ async def enable(ctx: Context, args: Args) -> Result:
 # What is wanted.
 
 
-async def _wanted(ctx: Context, args: Args, head: str) -> list[repoconfig.Environment]:
+async def _wanted(ctx: Context, args: Args, head: str) -> dict[int, repoconfig.Environment]:
+    """The environments that are to be set up, by their place in the configuration."""
     tree = await ctx.forge.tree(ctx.repository.full_name, head)
     by_name = {environment.name: environment for environment in await _config(ctx, tree)}
     unknown = [name for name in args.environments if name not in by_name]
     if unknown:
         known = ", ".join(f"`{name}`" for name in by_name)
         raise UserError("target_unknown", f"`{unknown[0]}` is no environment here; there are {known}")
-    return [by_name[name] for name in dict.fromkeys(args.environments or by_name)]
+    chosen = set(args.environments or by_name)
+    return {place: each for place, each in enumerate(by_name.values()) if each.name in chosen}
 
 
 async def _heads(ctx: Context, wanted: list[repoconfig.Environment], default_head: str) -> dict[str, str]:
@@ -121,13 +123,13 @@ def _files_to_add(branch: str, missing: list[repoconfig.Environment]) -> str:
 # The rows.
 
 
-async def _rows(tx: Transaction, ctx: Context, wanted: list[repoconfig.Environment]) -> Setup:
+async def _rows(tx: Transaction, ctx: Context, wanted: dict[int, repoconfig.Environment]) -> Setup:
     project = await _project(tx, ctx)
     shared: dict[str, GitopsResource] = {}
     going_by: dict[str, GitopsResource] = {}
     kustomizations: dict[str, GitopsResource] = {}
     places = []
-    for position, each in enumerate(wanted):
+    for position, each in wanted.items():
         environment, kustomizations[each.name] = await _environment(tx, project, each, position)
         where = Place(ctx.repository, project, environment)
         places.append(where)

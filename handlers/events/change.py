@@ -57,17 +57,18 @@ async def closed(ctx: Context, args: Closed) -> Result:
         return ignored("it is open again")
     async with ctx.store.write() as tx:
         pinned = await projects.pins_of(tx.session, ctx.repository.id, pull_request=args.number)
-        for pin, environment in pinned:
-            await runs.start(tx, ctx.repository, _unpin(ctx, args.number, environment.id, pin.number))
+        for _, environment in pinned:
+            await runs.start(tx, ctx.repository, _unpin(ctx, args.number, environment.id))
     names = ", ".join(environment.name for _, environment in pinned) or "no environment"
     return done(f"pinned to #{args.number}: {names}")
 
 
-def _unpin(ctx: Context, number: int, environment: UUID, pinned: int) -> Call:
+def _unpin(ctx: Context, number: int, environment: UUID) -> Call:
     return Call(
         kind="work",
         name="unpin",
-        key=f"{ctx.repository.provider}:{ctx.repository.forge_id}:pull:{number}:unpin:{environment}:{pinned}",
+        # By the run that found it closed, so that one which was refused is tried again by the next that looks.
+        key=f"{ctx.repository.provider}:{ctx.repository.forge_id}:pull:{number}:unpin:{environment}:{ctx.run.id}",
         actor=ctx.run.actor,
         arguments={"number": number, "environment": str(environment)},
     )

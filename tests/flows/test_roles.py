@@ -113,7 +113,7 @@ async def test_pull_requests_from_forks(world: World) -> None:
 
 @pytest.mark.parametrize(("end", "allowed"), [("closed", {"status", "help"}), ("merged", {"status", "help", "sync"})])
 async def test_ended_pull_requests(world: World, end: str, allowed: set[str]) -> None:
-    """On closed requests one may look; on merged ones also sync and deploy a named commit, but not the head."""
+    """On closed requests one may look; on merged ones also sync. A pin would end with its request, so none is set."""
     await world.enabled("development")
     world.open_pull_request({"topic.txt": "x"})
     if end == "closed":
@@ -126,17 +126,5 @@ async def test_ended_pull_requests(world: World, end: str, allowed: set[str]) ->
 
     mine = {run.name: run.code for run in await world.runs() if run.pull_request == world.number}
     assert {name for name, code in mine.items() if code is None} == allowed
-    assert mine["deploy"] == ("sha_required" if end == "merged" else "wrong_state")
+    assert mine["deploy"] == "wrong_state"
     assert mine["enable"] == "wrong_state"
-
-
-async def test_the_head_of_a_merged_request_by_name(world: World) -> None:
-    """A commit of a merged request may be deployed by its SHA."""
-    await world.enabled("development")
-    head = world.open_pull_request(says("topic"))
-    world.forge.merge_pull_request(world.repository, world.number, "dave")
-    await world.settled()
-
-    await world.comment(f"/deploy development {head[:10]} --behind", by="dave")
-
-    assert await world.results("deploy") == [("done", None)]

@@ -30,10 +30,6 @@ class Request:
         """The path without the query."""
         return urlsplit(self.target).path
 
-    def is_(self, method: str, path: str, body: str = "") -> bool:
-        """Whether it has this method, this end of its path, and this text in its body."""
-        return self.method == method and self.path.endswith(path) and body.encode() in self.body
-
     def __str__(self) -> str:
         return f"{self.method} {self.target}"
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.harness import TERMINAL, Shop, Sluice, files, kustomization, settings_of, web
 from tests.servers.gitea_account import Account, Files
+from tests.servers.objects import Objects
 
 pytestmark = pytest.mark.e2e
 
@@ -94,10 +95,10 @@ def deployments(shop: Shop, environment: str = "development") -> list[tuple[str,
     ]
 
 
-def ask_flux(shop: Shop, kind: str, name: str) -> None:
-    """`flux reconcile`, and return when that was carried out."""
+def ask_flux(shop: Shop, kind: str, name: str, by: Objects | None = None) -> None:
+    """`flux reconcile`, as the administrator or as somebody else, and return when that was carried out."""
     token = datetime.now(UTC).isoformat()
-    shop.plane.admin.patch(kind, name, {"metadata": {"annotations": {REQUESTED: token}}}, shop.namespace)
+    (by or shop.plane.admin).patch(kind, name, {"metadata": {"annotations": {REQUESTED: token}}}, shop.namespace)
     shop.plane.admin.wait(
         kind,
         name,

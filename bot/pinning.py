@@ -63,9 +63,13 @@ async def keep_reachable(store: Store, forge: Forge, cluster: Cluster, pin: Pin,
     await forge.set_branch(name, keep_branch(where), pin.commit_hash)
     async with store.write() as tx:
         row = await projects.live_pin(tx.session, pin.environment_id)
-        if row is None or row.id != pin.id or row.number != pin.number:
-            raise TemporaryError("the pin was moved meanwhile", delay=0.1)
-        row.branch = keep_branch(where)
+        still = row is not None and row.id == pin.id and row.number == pin.number
+        if row is not None and still:
+            row.branch = keep_branch(where)
+    if row is None:
+        await forge.delete_branch(name, keep_branch(where))  # unpinned meanwhile: nobody else would
+    if row is None or not still:
+        raise TemporaryError("the pin was moved meanwhile", delay=0.1)
     found = await cluster.get("GitRepository", source.namespace, source.name)
     if behind(found, row):
         await write(cluster, where, row, found, with_secret=with_secret)

@@ -177,6 +177,13 @@ class Sluice:
         with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)) as database:
             return database.execute(statement, values).fetchall()
 
+    def hears_of(self, repository: str, number: int, head: str) -> None:
+        """Wait until it knows a pull request's head: Gitea tells of a push late, and of a comment maybe before."""
+        statement = """SELECT 1 FROM heads JOIN repositories ON repositories.id = heads.repository_id
+            WHERE full_name = ? AND kind = 'pull_request' AND heads.name = ? AND commit_hash = ?"""
+        what = f"Sluice knows {head[:7]} of #{number}"
+        until(lambda: self.query(statement, repository, str(number), head), SECONDS, what)
+
     def log(self) -> str:
         """All that it has printed."""
         return self._process.log.read_text(errors="replace") if self._process.log.exists() else ""
@@ -285,6 +292,8 @@ class Shop:
 
     def say(self, number: int, text: str, by: Account | None = None) -> int:
         """Comment on a pull request, as the owner unless told otherwise; the comment's id."""
+        if text.startswith("/deploy"):
+            self.sluice.hears_of(self.repository, number, self.owner.pull(self.repository, number)["head"]["sha"])
         return (by or self.owner).comment(self.repository, number, text)
 
     def answers(self, number: int) -> list[str]:

@@ -68,6 +68,9 @@ class RealStage:
 
     def comment(self, repository: str, number: int, text: str, *, by: Role) -> None:
         """On a pull request."""
+        if text.startswith("/deploy"):
+            head = self.gitea.owner.pull(repository, number)["head"]["sha"]
+            self.sluice.hears_of(repository, number, head)
         self._account(by).comment(repository, number, text)
 
     def delete_branch(self, repository: str, branch: str, *, by: Role) -> None:

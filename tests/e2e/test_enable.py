@@ -193,9 +193,12 @@ def test_the_hook_is_the_repositorys_own(enabled: Enabled) -> None:
     (hook,) = enabled.shop.owner.hooks(enabled.shop.repository)
     assert hook["config"]["url"].startswith(f"{enabled.shop.sluice.url}/webhooks/gitea/")
     assert hook["config"]["url"] in enabled.told.replace("\n", "")
-    delivered = enabled.shop.gitea.deliveries(hook["id"])
-    assert delivered
-    assert all(each["succeeded"] and each["response"]["status"] == 202 for each in delivered)
+
+    def delivered() -> bool:
+        told = enabled.shop.gitea.deliveries(hook["id"])
+        return bool(told) and all(each["succeeded"] and each["response"]["status"] == 202 for each in told)
+
+    enabled.shop.until(delivered, "every delivery has its 202")
 
 
 def said_twice(shop: Shop, environment: str) -> None:

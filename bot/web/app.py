@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Protocol
+from typing import Protocol
 
 from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
@@ -35,9 +35,8 @@ def create_app(
     *,
     limits: Limits | None = None,
     lifespan: Sequence[Lifespan] = (),
-    routes: Sequence[Any] = (),
 ) -> Litestar:
-    """The application; it starts and stops the intake. `lifespan` and `routes` come on top."""
+    """The application; it starts and stops the intake. `lifespan` comes on top."""
 
     @asynccontextmanager
     async def keeping(app: Litestar) -> AsyncIterator[None]:
@@ -49,7 +48,7 @@ def create_app(
 
     receiver = Receiver(settings, intake, forges, known_hook, limits or Limits())
     return Litestar(
-        route_handlers=[webhooks.router(receiver), health.router(ready), *routes],
+        route_handlers=[webhooks.router(receiver), health.router(ready)],
         middleware=[AccessLog()],
         exception_handlers=problems.HANDLERS,
         lifespan=[keeping, *lifespan],

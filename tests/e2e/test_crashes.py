@@ -1,4 +1,4 @@
-"""SIGKILL at chosen requests, and an API server that is away: one end, one comment, and an event log without gaps."""
+"""SIGKILL at chosen requests: one end, one comment, and an event log without gaps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
 
@@ -243,10 +243,6 @@ class Crashes:
     def result(self, point: Point) -> None:
         """Return when the point was tried, or raise what went wrong there."""
         self._done[point].result()
-
-    def wait(self) -> None:
-        """Return when all are over."""
-        wait(self._done.values())
 
     def close(self) -> None:
         """Wait for what runs, and end every Sluice."""

@@ -8,10 +8,9 @@ import dramatiq
 import structlog
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import AgeLimit, Callbacks, ShutdownNotifications, TimeLimit
+from dramatiq.middleware import AgeLimit, Callbacks, ShutdownNotifications
 
 QUEUES = ("open", "execute", "advance", "report")
-TIME_LIMIT_MS = 120_000  # every call inside has a limit of its own; this is the last net
 
 logger = structlog.get_logger()
 Serve = Callable[[str, UUID], None]  # returns when the row was worked on
@@ -19,8 +18,9 @@ Serve = Callable[[str, UUID], None]  # returns when the row was worked on
 
 def make_broker(redis_url: str | None) -> dramatiq.Broker:
     """Redis when there is one; else a queue in this process, which is enough because the rows are the truth."""
-    # No retries of Dramatiq's: a row whose work failed is due again, and the sweep rings.
-    middleware = [AgeLimit(), TimeLimit(time_limit=TIME_LIMIT_MS), ShutdownNotifications(), Callbacks()]
+    # No retries of Dramatiq's: a row whose work failed is due again, and the sweep rings. No time limit of its either:
+    # it cancels, and a transaction that is cut may keep its lock; every call has a limit of its own.
+    middleware = [AgeLimit(), ShutdownNotifications(), Callbacks()]
     if redis_url is None:
         return StubBroker(middleware=middleware)
     return RedisBroker(  # type: ignore[no-untyped-call] # Dramatiq has no types here

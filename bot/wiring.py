@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -28,6 +27,8 @@ from bot.sweeping import Sweeper
 from models import Delivery, Deployment, Notification, Run
 from models.base import now
 
+Given = TypeVar("Given")
+Answer = TypeVar("Answer")
 SWEEP_SECONDS = 5.0
 RECONCILE_SECONDS = 300.0
 logger = structlog.get_logger()
@@ -60,7 +61,9 @@ class Backend:
     ) -> None:
         self._settings, self._bell, self._observe = settings, bell, observe
         self._sweep_seconds, self._reconcile_seconds = sweep_seconds, reconcile_seconds
-        self._background: list[asyncio.Task[None]] = []
+        self._observers: list[asyncio.Task[None]] = []
+        self._loops: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
         self._desks: dict[str, Desk[Any]] = {}
 
     async def start(self) -> None:
@@ -73,18 +76,18 @@ class Backend:
         self._desks = make_desks(self.store, self.forges, self.clusters, git_credentials(settings))
         self.sweeper = Sweeper(self.store, self.forges, self._desks)
         if self._observe:
-            for cluster in self.clusters.values():
-                self._background.append(asyncio.create_task(self._observer(cluster).run()))
-        self._background.append(asyncio.create_task(_every(self._sweep_seconds, self._sweep)))
-        self._background.append(asyncio.create_task(_every(self._reconcile_seconds, self.sweeper.reconcile)))
+            self._observers = [asyncio.create_task(self._observer(cluster).run()) for cluster in self.clusters.values()]
+        self._loops = [
+            asyncio.create_task(_every(self._sweep_seconds, self._sweep, self._stopping)),
+            asyncio.create_task(_every(self._reconcile_seconds, self.sweeper.reconcile, self._stopping)),
+        ]
 
     async def stop(self) -> None:
         """End what runs in the background, then close all connections."""
-        for task in self._background:
-            task.cancel()
-        for task in self._background:
-            with suppress(asyncio.CancelledError):
-                await task
+        self._stopping.set()
+        for observer in self._observers:
+            observer.cancel()
+        await asyncio.gather(*self._loops, *self._observers, return_exceptions=True)
         for forge in self.forges.values():
             await forge.close()
         for cluster in self.clusters.values():
@@ -104,9 +107,9 @@ class Backend:
             cluster.name,
             cluster.connection,
             tuple(TYPES),
-            on_change=seen.changed,
-            on_gone=seen.gone,
-            known=seen.known,
+            on_change=whole(seen.changed),
+            on_gone=whole(seen.gone),
+            known=whole(seen.known),
         )
 
 
@@ -138,11 +141,26 @@ def make_desks(
     }
 
 
-async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+async def _every(seconds: float, work: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
     """Do something again and again; its failure is logged and does not end it."""
     while True:
         try:
             await work()
         except Exception:
             logger.exception("background work failed", work=getattr(work, "__name__", repr(work)))
-        await asyncio.sleep(seconds)
+        if await desk.happened(stopping, seconds):
+            return
+
+
+def whole(work: Callable[[Given], Awaitable[Answer]]) -> Callable[[Given], Awaitable[Answer]]:
+    """Work that goes on to its end when its caller is cancelled: a transaction that is cut may keep its lock."""
+
+    async def call(given: Given) -> Answer:
+        task = asyncio.ensure_future(work(given))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            raise
+
+    return call

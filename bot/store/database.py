@@ -50,7 +50,10 @@ class Database:
         self._read = async_sessionmaker(self._reader, expire_on_commit=False)
 
     def write(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """A transaction that commits when it is left; a COMMIT that fails raises, an error inside rolls back."""
+        """A transaction that commits when it is left; a COMMIT that fails raises, an error inside rolls back.
+
+        Never cancel a task that is in one: on SQLite the statement goes on in its thread, and the lock may stay.
+        """
         return self._write.begin()
 
     @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic
@@ -82,19 +82,28 @@ async def _lease(store: Store, desk: Desk[Table], id: UUID) -> AsyncIterator[Tab
     if row is None:
         yield None
         return
-    keeper = asyncio.create_task(_keep(store, row))
+    done = asyncio.Event()
+    keeper = asyncio.create_task(_keep(store, row, done))
     try:
         yield row
     finally:
-        keeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeper
+        done.set()  # it is asked to end, never cancelled: a transaction that is cut may keep its lock
+        await keeper
 
 
-async def _keep(store: Store, row: Table) -> None:
+async def _keep(store: Store, row: Table, done: asyncio.Event) -> None:
     """Renew the lease while the work goes on."""
-    while True:
-        await asyncio.sleep(leases.LEASE.total_seconds() / 3)
+    while not await happened(done, leases.LEASE.total_seconds() / 3):
         async with store.write() as tx:
             if not await leases.renew(tx.session, row, tx.now):
                 return
+
+
+async def happened(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, but no longer than so many seconds; whether it came."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

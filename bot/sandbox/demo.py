@@ -4,6 +4,7 @@ import contextlib
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -14,6 +15,14 @@ from bot.sandbox.stage import SandboxStage
 from bot.sandbox.story import STEPS, Scene, Step, StoryError
 
 INTERRUPTED = 130
+
+
+def _program() -> str:
+    """How the reader started this: installed, or from a checkout."""
+    if Path(sys.argv[0]).name == "sluice":
+        return "sluice"
+    python = Path(sys.executable)
+    return f"{python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python} -m bot"
 
 
 def main(*, stay: bool) -> int:
@@ -27,7 +36,7 @@ def main(*, stay: bool) -> int:
             if stay:
                 Prompt(stage, scene, paper, watcher).run()
             elif good:
-                paper.say("To try it yourself: sluice demo --stay")
+                paper.say(f"To try it yourself: {_program()} demo --stay")
     except KeyboardInterrupt:
         with contextlib.suppress(OSError):  # the terminal may be gone
             paper.say("\nStopped; everything is cleaned up.")

@@ -72,9 +72,10 @@ class Deployer:
     async def _advance(self, case: Case, cluster: Cluster) -> datetime | None:
         deployment = case.deployment
         await self._move_pin(case, cluster)
-        await self._repeat_lost(case, cluster)
-        while True:
+        await self._look(case, cluster)
+        if await self._repeat_lost(case, cluster):
             await self._look(case, cluster)
+        while True:
             step = settling.settle(self._facts(case))
             match step:
                 case settling.RequestSource():
@@ -87,12 +88,14 @@ class Deployer:
                     await self._switch(case, cluster)
                 case settling.NeedRelation():
                     case.relations[step.commit] = await self._relation(case, step.commit)
+                    continue  # nothing was written: what was seen still holds
                 case settling.Wait():
                     return await self._wait(case, step)
                 case _:
                     logger.info("deployment ended", id=str(deployment.id), step=type(step).__name__, text=step.text)
                     await self._conclude(case, cluster, step)
                     return None
+            await self._look(case, cluster)
 
     async def _case(self, deployment: Deployment) -> Case:
         async with self.store.read() as session:
@@ -145,31 +148,28 @@ class Deployer:
         with_secret = self.with_secret.get(case.where.repository.provider, False)
         await pinning.write(cluster, case.where, pin, found, with_secret=with_secret)
 
-    async def _repeat_lost(self, case: Case, cluster: Cluster) -> None:
-        """Make the requests that were noted but never made."""
-        deployment = case.deployment
-        if deployment.source_token is None:
-            return
-        await self._look(case, cluster)
+    async def _repeat_lost(self, case: Case, cluster: Cluster) -> bool:
+        """Make the requests that were noted but never made; whether there were any."""
+        deployment, repeated = case.deployment, False
         for kind, row, found, request in (
             (GIT_REPOSITORY, case.source, case.source_object, deployment.source_token),
             (KUSTOMIZATION, case.kustomization, case.kustomization_object, deployment.kustomization_token),
         ):
             if request is not None and settling.is_lost(found, request):
                 await cluster.request_reconcile(kind, row.namespace, row.name, request)
+                repeated = True
+        return repeated
 
     async def _request_source(self, case: Case, cluster: Cluster, step: settling.RequestSource) -> None:
         """Ask for a fetch; one that another deployment asked for since this one was opened serves as well."""
         asked = settling.asked_since(case.source_object, case.deployment.created_at)
-        if case.deployment.source_token is None and asked is not None:
-            await self._note(
-                case, Phase.RECONCILING, source_token=asked, failure_seen=step.failure_seen, message=step.text
-            )
-            return
+        shared = asked if case.deployment.source_token is None else None
+        request = shared or step.token
         await self._note(
-            case, Phase.RECONCILING, source_token=step.token, failure_seen=step.failure_seen, message=step.text
+            case, Phase.RECONCILING, source_token=request, failure_seen=step.failure_seen, message=step.text
         )
-        await cluster.request_reconcile(GIT_REPOSITORY, case.source.namespace, case.source.name, step.token)
+        if shared is None:
+            await cluster.request_reconcile(GIT_REPOSITORY, case.source.namespace, case.source.name, request)
 
     async def _switch(self, case: Case, cluster: Cluster) -> None:
         await self._note(case, Phase.RECONCILING, message=f"switching to {case.source.name}")

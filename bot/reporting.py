@@ -119,8 +119,9 @@ class Reporter:
                 ours.status = status
             for name, value in facts.items():
                 setattr(ours, name, value)
-            for id in await outbox.after(tx.session, ours):
-                tx.ring("report", id)
+            following = await outbox.after(tx.session, ours)
+            if following is not None:
+                tx.ring("report", following)
             if status == "failed":
                 log.record(
                     tx.session,

@@ -1,7 +1,6 @@
 """The outbox: what is to be said on the forge, written in the transaction of what it is about."""
 
 import uuid
-from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -68,7 +67,16 @@ async def say_comment(session: AsyncSession, *, repository_id: UUID, number: int
 
 
 async def before(session: AsyncSession, row: Notification) -> UUID | None:
-    """The oldest status of the same context that has not been said yet, if it is not this one."""
+    """The oldest status of the same context that is to be said before this one."""
+    return await _first(session, row, Notification.sequence < row.sequence)
+
+
+async def after(session: AsyncSession, row: Notification) -> UUID | None:
+    """The next status of the same context that waits for this one."""
+    return await _first(session, row, Notification.sequence > row.sequence)
+
+
+async def _first(session: AsyncSession, row: Notification, where: sa.ColumnElement[bool]) -> UUID | None:
     query = (
         sa.select(Notification.id)
         .where(
@@ -76,28 +84,10 @@ async def before(session: AsyncSession, row: Notification) -> UUID | None:
             Notification.repository_id == row.repository_id,
             Notification.target == row.target,
             Notification.context == row.context,
-            Notification.sequence < row.sequence,
             Notification.status == "queued",
+            where,
         )
         .order_by(Notification.sequence)
         .limit(1)
     )
     return (await session.execute(query)).scalar_one_or_none()
-
-
-async def after(session: AsyncSession, row: Notification) -> Sequence[UUID]:
-    """The next status of the same context that waits for this one."""
-    query = (
-        sa.select(Notification.id)
-        .where(
-            Notification.kind == row.kind,
-            Notification.repository_id == row.repository_id,
-            Notification.target == row.target,
-            Notification.context == row.context,
-            Notification.sequence > row.sequence,
-            Notification.status == "queued",
-        )
-        .order_by(Notification.sequence)
-        .limit(1)
-    )
-    return (await session.execute(query)).scalars().all()

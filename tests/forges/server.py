@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -39,7 +40,7 @@ class Call:
     headers: dict[str, str]
 
 
-class Forge:
+class Forge(ABC):
     """State and HTTP of one forge with one repository, `acme/web`. Subclasses are the dialects."""
 
     page_limit = 100
@@ -258,11 +259,13 @@ class Forge:
                 return 200, comment
         return 404, {"message": "Not Found"}
 
+    @abstractmethod
     def post_status(self, call: Call, sha: str) -> Any:
-        raise NotImplementedError
+        """Each forge has its own states and field names."""
 
+    @abstractmethod
     def tree(self, call: Call, sha: str) -> Any:
-        raise NotImplementedError
+        """Each forge pages and cuts it in its own way."""
 
     def post_hook(self, call: Call) -> Any:
         hook = {"id": self._next(), "active": True, "events": call.body["events"], "config": call.body["config"]}

@@ -53,6 +53,7 @@ def commands_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """A second folder of commands, as one more file in `handlers/commands` would be."""
     package = importlib.import_module("handlers.commands")
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    registry.discover()  # what is imported already would not register again
     before = dict(registry._commands)
     registry.discover.cache_clear()
     yield tmp_path

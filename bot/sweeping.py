@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import sqlalchemy as sa
 import structlog
 
 from bot.core.calls import Call
@@ -14,7 +13,7 @@ from bot.core.ports import Forge
 from bot.store import heads, leases, projects, runs
 from bot.store.desk import Desk
 from bot.store.transactions import Store
-from models import Environment, Pin, Project, Repository
+from models import Pin, Repository
 
 logger = structlog.get_logger()
 
@@ -41,8 +40,7 @@ class Sweeper:
     async def reconcile(self) -> None:
         """Compare every repository with its forge; trouble with one does not keep the others waiting."""
         async with self.store.read() as session:
-            query = sa.select(Repository).join(Project, Project.repository_id == Repository.id).distinct()
-            found = (await session.execute(query)).scalars().all()
+            found = await projects.repositories(session)
         for repository in found:
             forge = self.forges.get(repository.provider)
             if forge is None:
@@ -56,13 +54,7 @@ class Sweeper:
     async def _heads(self, repository: Repository, forge: Forge) -> None:
         """Branches that are followed or pinned: a head that the ledger lacks is worked like a push."""
         async with self.store.read() as session:
-            query = (
-                sa.select(Environment.branch)
-                .join(Project, Project.id == Environment.project_id)
-                .where(Project.repository_id == repository.id)
-                .distinct()
-            )
-            followed = (await session.execute(query)).scalars().all()
+            followed = await projects.branches(session, repository.id)
             pinned = [pin.branch for pin, _ in await projects.pins_of(session, repository.id)]
         for branch in dict.fromkeys((*followed, *pinned)):
             head = await forge.branch_head(repository.full_name, branch)

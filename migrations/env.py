@@ -5,12 +5,14 @@ from typing import Any, Literal
 from alembic import context
 
 from models import Base
-from models.base import UtcDateTime
+from models.base import UtcDateTime, Word
 
 
 def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
     """A step keeps working when our own types change, so it names SQLAlchemy's."""
-    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
+    if kind == "type" and isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    return "sa.Text()" if kind == "type" and isinstance(item, Word) else False
 
 
 context.configure(

@@ -30,6 +30,23 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC)
 
 
+class Word(TypeDecorator[str]):
+    """Text that is one of a few words; any other is refused, also in questions, before the database sees it."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, *words: str) -> None:
+        super().__init__()
+        self.words = tuple(str(word) for word in words)
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        """Refuse a word that nobody would understand."""
+        if value is not None and value not in self.words:
+            raise ValueError(f"{value!r} is none of {', '.join(self.words)}")
+        return None if value is None else str(value)
+
+
 def now() -> datetime:
     """The time now, in UTC."""
     return datetime.now(UTC)
@@ -61,6 +78,13 @@ class Row:
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+
+def live_once(table: str, *columns: str, where: str = "deleted_at IS NULL", name: str = "live") -> sa.Index:
+    """At most one row with these values among those that `where` names: a row that has ended may be followed."""
+    clause = sa.text(where)
+    full = f"uq_{table}_{'_'.join(columns)}_{name}"
+    return sa.Index(full, *columns, unique=True, sqlite_where=clause, postgresql_where=clause)
 
 
 class Leased(Row):

@@ -6,7 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Leased
+from models.base import Base, Leased, Word
 
 
 class Delivery(Leased, Base):
@@ -21,7 +21,9 @@ class Delivery(Leased, Base):
     event: Mapped[str]
     headers: Mapped[bytes]  # JSON; bytes because a header may hold what text columns refuse
     body: Mapped[bytes]
-    status: Mapped[str] = mapped_column(default="recorded")  # recorded | opened | ignored | undecodable | failed
+    status: Mapped[str] = mapped_column(
+        Word("recorded", "opened", "ignored", "undecodable", "failed"), default="recorded"
+    )
     reason: Mapped[str | None]
     received_at: Mapped[datetime] = mapped_column(index=True)
     opened_at: Mapped[datetime | None]

@@ -6,7 +6,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Leased
+from bot.core.deployments import PHASES
+from models.base import Base, Leased, Word
 
 
 class Deployment(Leased, Base):
@@ -23,17 +24,19 @@ class Deployment(Leased, Base):
         sa.Index(None, "commit_hash"),
     )
 
-    gitops_resource_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("gitops_resources.id"), index=True)
-    source_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("gitops_resources.id"), index=True)
-    environment_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("environments.id"))
-    run_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("runs.id"), index=True)
+    gitops_resource_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("gitops_resources.id", ondelete="RESTRICT"), index=True
+    )
+    source_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("gitops_resources.id", ondelete="RESTRICT"), index=True)
+    environment_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("environments.id", ondelete="RESTRICT"))
+    run_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("runs.id", ondelete="SET NULL"), index=True)
     number: Mapped[int]
     commit_hash: Mapped[str]
-    deployment_method: Mapped[str]  # gitops | manual
-    trigger: Mapped[str]  # push | enable | deploy | unpin
+    deployment_method: Mapped[str] = mapped_column(Word("gitops", "manual"))
+    trigger: Mapped[str] = mapped_column(Word("push", "enable", "deploy", "unpin"))
     pull_request: Mapped[int | None]
     requested_by: Mapped[str]
-    status: Mapped[str]  # core.deployments.Phase
+    status: Mapped[str] = mapped_column(Word(*PHASES))
     reason: Mapped[str | None]
     message: Mapped[str | None]
     live_revision: Mapped[str | None]  # the commit that it is live as part of, or was superseded by

@@ -5,7 +5,7 @@ import uuid
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Row
+from models.base import Base, Row, Word
 
 
 class Hook(Row, Base):
@@ -13,6 +13,6 @@ class Hook(Row, Base):
 
     __tablename__ = "hooks"
 
-    repository_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("repositories.id"), unique=True)
+    repository_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("repositories.id", ondelete="CASCADE"), unique=True)
     forge_hook_id: Mapped[str | None]
-    status: Mapped[str] = mapped_column(default="registering")  # registering | active
+    status: Mapped[str] = mapped_column(Word("registering", "active"), default="registering")

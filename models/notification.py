@@ -6,7 +6,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Leased
+from bot.core.deployments import PHASES
+from models.base import Base, Leased, Word
 
 
 class Notification(Leased, Base):
@@ -23,15 +24,17 @@ class Notification(Leased, Base):
         sa.Index(None, "status", "due_at"),
     )
 
-    kind: Mapped[str]  # status | comment
-    repository_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("repositories.id"))
-    deployment_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("deployments.id"), index=True)
+    kind: Mapped[str] = mapped_column(Word("status", "comment"))
+    repository_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("repositories.id", ondelete="CASCADE"))
+    deployment_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("deployments.id", ondelete="CASCADE"), index=True
+    )
     target: Mapped[str]  # the commit, or the pull request's number
     context: Mapped[str] = mapped_column(default="")
     sequence: Mapped[int] = mapped_column(default=0)
-    phase: Mapped[str | None]
+    phase: Mapped[str | None] = mapped_column(Word(*PHASES))
     text: Mapped[str | None]
-    status: Mapped[str] = mapped_column(default="queued")  # queued | sent | skipped | failed
+    status: Mapped[str] = mapped_column(Word("queued", "sent", "skipped", "failed"), default="queued")
     reason: Mapped[str | None]
     external_id: Mapped[str | None]  # the comment's id on the forge
     content_digest: Mapped[str | None]

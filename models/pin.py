@@ -24,8 +24,8 @@ class Pin(Row, Base):
         sa.Index(None, "pull_request"),
     )
 
-    environment_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("environments.id"))
-    source_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("gitops_resources.id"), index=True)
+    environment_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("environments.id", ondelete="CASCADE"))
+    source_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("gitops_resources.id", ondelete="RESTRICT"), index=True)
     pull_request: Mapped[int | None]
     branch: Mapped[str]
     commit_hash: Mapped[str]

@@ -14,7 +14,9 @@ class Repository(Row, Base):
     __tablename__ = "repositories"
     __table_args__ = (sa.UniqueConstraint("provider", "forge_id"), sa.Index(None, "provider", "full_name"))
 
-    organization_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("organizations.id"), index=True)
+    organization_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("organizations.id", ondelete="RESTRICT"), index=True
+    )
     provider: Mapped[str]
     forge_id: Mapped[str]
     full_name: Mapped[str]

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Row
+from models.base import Base, Row, Word
 
 
 class GitopsResource(Row, Base):
@@ -35,17 +35,22 @@ class GitopsResource(Row, Base):
         ),
     )
 
-    project_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("projects.id"), index=True)
-    environment_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("environments.id"))
-    repository_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("repositories.id"), index=True)
-    type: Mapped[str]  # git-repository | kustomization | helm-release
+    project_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    environment_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("environments.id", ondelete="CASCADE"))
+    repository_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("repositories.id", ondelete="RESTRICT"), index=True
+    )
+    type: Mapped[str] = mapped_column(
+        Word("git-repository", "kustomization", "helm-release", "helm-repository", "oci-repository")
+    )
     cluster: Mapped[str]
     namespace: Mapped[str]
     name: Mapped[str]
     uid: Mapped[str | None]
     branch: Mapped[str | None]  # of a shared git-repository
+    adopted: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     config: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    status: Mapped[str] = mapped_column(default="pending")  # pending | ready | reconciling | stalled | failed
+    status: Mapped[str] = mapped_column(Word("pending", "ready", "reconciling", "stalled", "failed"), default="pending")
     status_reason: Mapped[str | None]
     status_message: Mapped[str | None]
     last_status_update_at: Mapped[datetime | None]

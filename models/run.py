@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Leased
+from models.base import Base, Leased, Word
 
 
 class Run(Leased, Base):
@@ -21,7 +21,7 @@ class Run(Leased, Base):
     )
 
     key: Mapped[str]
-    repository_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("repositories.id"))
+    repository_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("repositories.id", ondelete="RESTRICT"))
     delivery_id: Mapped[uuid.UUID | None] = mapped_column(
         sa.ForeignKey("deliveries.id", ondelete="SET NULL"), index=True
     )
@@ -30,7 +30,7 @@ class Run(Leased, Base):
     pull_request: Mapped[int | None]
     actor: Mapped[str]
     received_at: Mapped[datetime]
-    status: Mapped[str] = mapped_column(default="queued")  # queued | done | refused | ignored | failed
+    status: Mapped[str] = mapped_column(Word("queued", "done", "refused", "ignored", "failed"), default="queued")
     code: Mapped[str | None]
     text: Mapped[str | None]
     finished_at: Mapped[datetime | None]

@@ -13,7 +13,29 @@ from models import Deployment, Environment, GitopsResource, Pin, Project, Reposi
 
 async def of_repository(session: AsyncSession, repository_id: UUID) -> Sequence[Project]:
     """The projects of a repository."""
-    query = sa.select(Project).where(Project.repository_id == repository_id).order_by(Project.slug)
+    query = (
+        sa.select(Project)
+        .where(Project.repository_id == repository_id, Project.deleted_at.is_(None))
+        .order_by(Project.slug)
+    )
+    return (await session.execute(query)).scalars().all()
+
+
+async def repositories(session: AsyncSession) -> Sequence[Repository]:
+    """The repositories that have a project."""
+    with_one = sa.select(Project.repository_id).where(Project.deleted_at.is_(None))
+    query = sa.select(Repository).where(Repository.id.in_(with_one)).order_by(Repository.full_name)
+    return (await session.execute(query)).scalars().all()
+
+
+async def branches(session: AsyncSession, repository_id: UUID) -> Sequence[str]:
+    """The branches that environments of a repository follow, or would if they were not pinned."""
+    query = (
+        sa.select(Environment.branch)
+        .join(Project, Project.id == Environment.project_id)
+        .where(Project.repository_id == repository_id, Project.deleted_at.is_(None), Environment.deleted_at.is_(None))
+        .distinct()
+    )
     return (await session.execute(query)).scalars().all()
 
 
@@ -25,6 +47,7 @@ async def environments(
         sa.select(Project, Environment)
         .join(Environment, Environment.project_id == Project.id)
         .where(Project.repository_id == repository_id, Environment.gitops_resource_id.is_not(None))
+        .where(Project.deleted_at.is_(None), Environment.deleted_at.is_(None))
         .order_by(Project.slug, Environment.position, Environment.name)
     )
     if branch is not None:
@@ -34,7 +57,9 @@ async def environments(
 
 async def environment_named(session: AsyncSession, project_id: UUID, name: str) -> Environment | None:
     """An environment of a project by name."""
-    query = sa.select(Environment).where(Environment.project_id == project_id, Environment.name == name)
+    query = sa.select(Environment).where(
+        Environment.project_id == project_id, Environment.name == name, Environment.deleted_at.is_(None)
+    )
     return (await session.execute(query)).scalar_one_or_none()
 
 
@@ -51,6 +76,7 @@ async def pins_of(session: AsyncSession, repository_id: UUID, **wanted: Any) -> 
         .join(Environment, Environment.id == Pin.environment_id)
         .join(Project, Project.id == Environment.project_id)
         .where(Project.repository_id == repository_id, Pin.ended_at.is_(None))
+        .where(Project.deleted_at.is_(None), Environment.deleted_at.is_(None))
         .where(*(getattr(Pin, name) == value for name, value in wanted.items()))
         .order_by(Environment.position)
     )

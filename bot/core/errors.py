@@ -33,5 +33,9 @@ class Undecodable(BotError):
     """A body that is not what its event promises; it is put away as it is."""
 
 
+class BranchMoved(BotError):
+    """The branch is no longer at the commit that was decided on: read it again and decide again."""
+
+
 class StaleObject(BotError):
     """The cluster's object is no longer the one that was decided on: read it again and decide again."""

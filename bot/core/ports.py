@@ -101,6 +101,15 @@ class Forge(Protocol):
     async def set_branch(self, repository: str, branch: str, commit: str) -> None: ...  # makes or moves it
     async def delete_branch(self, repository: str, branch: str) -> None: ...  # gone already is fine
     async def register_hook(self, repository: str, url: str, secret: str) -> Hook: ...  # same URL: updated
+
+    # Commits of our own, on branches that are anybody's: compared and swapped, never forced.
+    async def commit_files(
+        self, repository: str, branch: str, base: str, files: Mapping[str, bytes], message: str
+    ) -> str: ...  # the branch is made at `base` where it is missing; BranchMoved where it is elsewhere
+    async def find_commit(self, repository: str, branch: str, line: str) -> str | None: ...  # by a line of its message
+    async def create_pull_request(self, repository: str, head: str, base: str, title: str, body: str) -> int: ...
+    async def find_pull_request(self, repository: str, head: str) -> int | None: ...  # the open one from a branch here
+
     async def close(self) -> None: ...
 
     comment_limit: int

@@ -236,8 +236,8 @@ def _path_problem(value: str) -> str | None:
 def _branch_problem(value: str) -> str | None:
     if not value or len(value) > 250 or _NO_BRANCH.search(value) or _UNPRINTABLE.search(value):
         return "is no name that Git allows for a branch"
-    if value.startswith(("sluice/keep/", "refs/")):
-        return "must be a branch of yours (sluice/keep/ is Sluice's own, refs/ is left out)"
+    if value.startswith(("sluice/", "refs/")):
+        return "must be a branch of yours (those below sluice/ are Sluice's own, refs/ is left out)"
     return None
 
 

@@ -15,8 +15,9 @@ from bot.core.errors import Undecodable
 
 T = TypeVar("T")
 
-KEPT = "sluice/keep/"  # the only branches that Sluice makes, moves or removes
+KEPT = "sluice/keep/"  # the only branches that Sluice moves by force, or removes
 CONTEXT_LIMIT = 255
+RECENT = 50  # how far back a commit of ours is looked for on a branch
 
 _NAME = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.-]+"
 _FULL_NAME = re.compile(rf"{_NAME}/{_NAME}\Z")
@@ -100,6 +101,27 @@ def kept_path(branch: str) -> str:
     if path is None or not branch.startswith(KEPT):
         raise ValueError(f"{branch!r} is not below {KEPT}: Sluice moves no such branch")
     return path
+
+
+def any_branch_path(branch: str) -> str:
+    """The path of a branch that is written to; ValueError when Git allows no such branch."""
+    path = branch_path(branch)
+    if path is None or branch.startswith("refs/"):
+        raise ValueError(f"{branch!r} is no name of a branch")
+    return path
+
+
+def file_path(path: str) -> str:
+    """A file's path in a repository; ValueError for what would leave it or reach into Git's own folder."""
+    parts = path.split("/")
+    if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts) or not path.isprintable():
+        raise ValueError(f"{path!r} is no path of a file in a repository")
+    return path
+
+
+def has_line(message: str, line: str) -> bool:
+    """Whether a commit's message has exactly this line."""
+    return line in (each.strip() for each in message.splitlines())
 
 
 def one_line(text: str, limit: int) -> str:

@@ -1,5 +1,6 @@
 """Gitea, and Forgejo, which speaks the same API: their webhooks, and their REST API."""
 
+import base64
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -7,21 +8,25 @@ from typing import Any, TypeVar
 import msgspec
 
 from bot.core.deployments import Phase
-from bot.core.errors import ConfigError, TemporaryError, UserError
+from bot.core.errors import BranchMoved, ConfigError, TemporaryError, UserError
 from bot.core.events import Commented, Event, PullRequestChanged, Pushed, Repository
 from bot.core.ports import CommitStatus, Hook, PullRequest, ShownStatus, Tree, TreeEntry
 from bot.core.roles import Role
 from bot.forges import (
+    RECENT,
     Commit,
     FullName,
     Id,
     Number,
+    any_branch_path,
     branch_path,
     clean,
     commit_or_none,
     decode,
+    file_path,
     fitting,
     full_name_path,
+    has_line,
     is_prefix,
     kept_path,
     key,
@@ -154,6 +159,23 @@ class _Permission(msgspec.Struct):
 
 class _Sha(msgspec.Struct):
     sha: Commit
+
+
+class _Message(msgspec.Struct):
+    message: str
+
+
+class _Listed(msgspec.Struct):
+    sha: Commit
+    commit: _Message
+
+
+class _Changed(msgspec.Struct):
+    commit: _Sha
+
+
+class _Numbered(msgspec.Struct):
+    number: Number
 
 
 class _BranchCommit(msgspec.Struct):
@@ -439,6 +461,58 @@ class Gitea:
                 gone.checked()
         return Hook(id=str(made.id), url=made.config.url, events=tuple(made.events), active=made.active)
 
+    # Commits of our own.
+
+    async def commit_files(
+        self, repository: str, branch: str, base: str, files: Mapping[str, bytes], message: str
+    ) -> str:
+        """One commit of these files on the branch, which is made at `base` where it is missing.
+
+        BranchMoved where the branch is not at `base`, or where a file is no longer as it is there. Gitea compares
+        files, not heads: what somebody else pushed in the same instant to other files stays, below our commit.
+        """
+        repo, at = _repo(repository), any_branch_path(branch)
+        files = {file_path(path): content for path, content in files.items()}
+        old = (await self.tree(repository, sha_path(base))).entries
+        head = await self.branch_head(repository, branch)
+        if head is None:
+            await self._make_branch(repository, branch, base)
+        elif head != base:
+            raise BranchMoved(f"{at} is at {head}, not at {base}")
+        operations = [_operation(path, content, old.get(path)) for path, content in files.items()]
+        change = {"branch": branch, "message": message, "files": operations}
+        answer = await self._http.request("POST", f"{repo}/contents", body=change)
+        if not answer.ok and await self.branch_head(repository, branch) != base:
+            raise BranchMoved(f"{at} was moved meanwhile")
+        return answer.checked().read(_Changed).commit.sha
+
+    async def _make_branch(self, repository: str, branch: str, base: str) -> None:
+        make = {"new_branch_name": branch, "old_ref_name": base}
+        made = await self._http.request("POST", f"{_repo(repository)}/branches", body=make)
+        if made.status == 409:
+            raise BranchMoved(f"{branch} was made meanwhile")
+        made.checked()
+
+    async def find_commit(self, repository: str, branch: str, line: str) -> str | None:
+        """The newest of the branch's latest commits that has this line in its message."""
+        query: dict[str, str | int] = {"sha": branch, "limit": RECENT, **BRIEF}
+        found = await self._found(f"{_repo(repository)}/commits", list[_Listed], missing=(404, 409), **query)
+        return next((each.sha for each in found or () if has_line(each.commit.message, line)), None)
+
+    async def create_pull_request(self, repository: str, head: str, base: str, title: str, body: str) -> int:
+        """A new pull request's number, from one branch of the repository to another. Find before repeating."""
+        wish = {"head": head, "base": base, "title": title, "body": fitting(body, self.comment_limit)}
+        answer = await self._http.request("POST", f"{_repo(repository)}/pulls", body=wish)
+        return answer.checked().read(_Numbered).number
+
+    async def find_pull_request(self, repository: str, head: str) -> int | None:
+        """The number of the open pull request that comes from this branch of the repository itself."""
+        async for pull in self._listed(f"{_repo(repository)}/pulls", _Pull, state="open"):
+            own = pull.head.repo is not None and pull.base.repo is not None and pull.head.repo.id == pull.base.repo.id
+            if own and pull.head.ref == head:
+                return pull.number
+        return None
+
     async def _must_exist(self, repository: str, commit: str) -> None:
         if await self.commit(repository, commit) is None:
             raise UserError("forge_refused", f"{self._http.host} has no commit {commit} in {repository}")
@@ -464,6 +538,14 @@ class Gitea:
             if not items or not more:
                 return
         raise TemporaryError(f"{self._http.host} listed more than {MOST_PAGES} pages")
+
+
+def _operation(path: str, content: bytes, old: TreeEntry | None) -> dict[str, str]:
+    """What Gitea is to do with a file; with the old one's id it refuses when the file was changed meanwhile."""
+    change = {"path": path, "content": base64.b64encode(content).decode()}
+    if old is None:
+        return {"operation": "create", **change}
+    return {"operation": "update", "sha": old.oid, **change}
 
 
 def connect(url: str | None, token: str | None) -> Client:

@@ -1,26 +1,31 @@
 """GitHub and GitHub Enterprise Server: their webhooks, and their REST API."""
 
+import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from bot.core.deployments import Phase
-from bot.core.errors import UserError
+from bot.core.errors import BranchMoved, UserError
 from bot.core.events import Commented, Event, PullRequestChanged, Pushed, Repository
 from bot.core.ports import CommitStatus, Hook, PullRequest, ShownStatus, Tree, TreeEntry
 from bot.core.roles import Role
 from bot.forges import (
+    RECENT,
     Commit,
     FullName,
     Id,
     Number,
+    any_branch_path,
     branch_path,
     clean,
     commit_or_none,
     decode,
+    file_path,
     fitting,
     full_name_path,
+    has_line,
     is_prefix,
     kept_path,
     key,
@@ -165,6 +170,19 @@ class _Ref(msgspec.Struct):
 
 class _GitCommit(msgspec.Struct):
     tree: _Sha
+
+
+class _Message(msgspec.Struct):
+    message: str
+
+
+class _Listed(msgspec.Struct):
+    sha: Commit
+    commit: _Message
+
+
+class _Numbered(msgspec.Struct):
+    number: Number
 
 
 class _Comparison(msgspec.Struct):
@@ -407,6 +425,68 @@ class GitHub:
                 return _hook(answer.checked().read(_Hook))
         answer = await self._http.request("PATCH", f"{path}/{found.id}", body=wish, repeatable=True)
         return _hook(answer.checked().read(_Hook))
+
+    # Commits of our own.
+
+    async def commit_files(
+        self, repository: str, branch: str, base: str, files: Mapping[str, bytes], message: str
+    ) -> str:
+        """One commit of these files on top of `base`, to which the branch is moved, or at which it is made.
+
+        BranchMoved where the branch is not at `base`. The move is a fast-forward or nothing: a commit that somebody
+        pushed meanwhile is never lost. An answer that was lost is looked for with `find_commit`.
+        """
+        repo, path = _repo(repository), any_branch_path(branch)
+        files = {file_path(each): content for each, content in files.items()}
+        head = await self.branch_head(repository, branch)
+        if head not in (None, base):
+            raise BranchMoved(f"{branch} is at {head}, not at {base}")
+        made = await self._commit_on(repo, base, files, message)
+        if head is None:
+            ref = {"ref": f"refs/heads/{branch}", "sha": made}
+            answer = await self._http.request("POST", f"{repo}/git/refs", body=ref)
+        else:
+            change = {"sha": made, "force": False}
+            answer = await self._http.request("PATCH", f"{repo}/git/refs/heads/{path}", body=change, repeatable=True)
+        if answer.status == 422 and await self.branch_head(repository, branch) not in (head, made):
+            raise BranchMoved(f"{branch} was moved meanwhile")
+        answer.checked()
+        return made
+
+    async def _commit_on(self, repo: str, base: str, files: Mapping[str, bytes], message: str) -> str:
+        """A commit that no branch holds yet; GitHub forgets it after a while if none ever does."""
+        parent = (await self._http.request("GET", f"{repo}/git/commits/{sha_path(base)}")).checked().read(_GitCommit)
+        entries = [await self._entry(repo, path, content) for path, content in files.items()]
+        tree = await self._made(f"{repo}/git/trees", {"base_tree": parent.tree.sha, "tree": entries})
+        return await self._made(f"{repo}/git/commits", {"message": message, "tree": tree, "parents": [base]})
+
+    async def _entry(self, repo: str, path: str, content: bytes) -> dict[str, str]:
+        file = {"content": base64.b64encode(content).decode(), "encoding": "base64"}
+        return {"path": path, "mode": "100644", "type": "blob", "sha": await self._made(f"{repo}/git/blobs", file)}
+
+    async def _made(self, path: str, body: dict[str, Any]) -> str:
+        """The id of a new Git object, which is named by its content: making it twice makes one."""
+        return (await self._http.request("POST", path, body=body, repeatable=True)).checked().read(_Sha).sha
+
+    async def find_commit(self, repository: str, branch: str, line: str) -> str | None:
+        """The newest of the branch's latest commits that has this line in its message."""
+        query: dict[str, str | int] = {"sha": branch, "per_page": RECENT}
+        found = await self._found(f"{_repo(repository)}/commits", list[_Listed], missing=(404, 409), **query)
+        return next((each.sha for each in found or () if has_line(each.commit.message, line)), None)
+
+    async def create_pull_request(self, repository: str, head: str, base: str, title: str, body: str) -> int:
+        """A new pull request's number, from one branch of the repository to another. Find before repeating."""
+        wish = {"head": head, "base": base, "title": title, "body": fitting(body, self.comment_limit)}
+        answer = await self._http.request("POST", f"{_repo(repository)}/pulls", body=wish)
+        return answer.checked().read(_Numbered).number
+
+    async def find_pull_request(self, repository: str, head: str) -> int | None:
+        """The number of the open pull request that comes from this branch of the repository itself."""
+        owner = repository.partition("/")[0]
+        async for pull in self._listed(f"{_repo(repository)}/pulls", _Pull, state="open", head=f"{owner}:{head}"):
+            if pull.head.ref == head:
+                return pull.number
+        return None
 
     async def _hook(self, path: str, url: str) -> _Hook | None:
         async for hook in self._listed(path, _Hook):

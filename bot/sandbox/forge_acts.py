@@ -104,6 +104,29 @@ class Acts:
         self._store.delete_ref(repository.full_name, branch, before)
         self._moved(repository, branch, before, None, by)
 
+    def make_blob(self, repository: Repository, content: bytes, by: User) -> str:
+        """Keep a file's content; nothing is told, for no branch has it yet."""
+        self._state.require(repository, by, "write")
+        return self._store.write_blob(repository.full_name, content)
+
+    def make_tree(
+        self, repository: Repository, base: str | None, entries: Mapping[str, tuple[int, str] | None], by: User
+    ) -> str:
+        """Keep a tree that differs from `base` in these paths."""
+        self._state.require(repository, by, "write")
+        try:
+            return self._store.write_tree(repository.full_name, base, entries)
+        except GitError as error:
+            raise Refusal(422, f"GitRPC::BadObjectState: {error}") from error
+
+    def make_commit(self, repository: Repository, tree: str, parents: Sequence[str], message: str, by: User) -> str:
+        """Keep a commit; it can be seen by its id, and reaches people when a branch is moved to it."""
+        self._state.require(repository, by, "write")
+        try:
+            return self._store.write_commit(repository.full_name, tree, parents, message, by.signature)
+        except GitError as error:
+            raise Refusal(422, str(error)) from error
+
     def _moved(self, repository: Repository, branch: str, before: str | None, after: str | None, by: User) -> None:
         if before == after:
             return

@@ -6,9 +6,9 @@ import base64
 from typing import Any
 
 from bot.sandbox.forge_acts import Acts
-from bot.sandbox.forge_http import Handler, Rates, Reply, RepositoryHandler, Request, Router, given, paged
+from bot.sandbox.forge_http import Handler, Rates, Reply, RepositoryHandler, Request, Router, given, optional, paged
 from bot.sandbox.forge_shapes import Json, Shapes
-from bot.sandbox.forge_state import Refusal, Repository, State, User
+from bot.sandbox.forge_state import Refusal, Repository, State, User, invalid
 from bot.sandbox.git import TreeEntry
 
 _REPOSITORY = "/repos/{owner}/{repo}"
@@ -62,6 +62,9 @@ class GitRoutes:
         add("GET", "/git/commits/{sha}", self._git_commit)
         add("GET", "/git/trees/{sha:path}", self._tree)
         add("GET", "/git/blobs/{sha}", self._blob)
+        add("POST", "/git/blobs", self._make_blob, "write")
+        add("POST", "/git/trees", self._make_tree, "write")
+        add("POST", "/git/commits", self._make_commit, "write")
         add("GET", "/contents", self._contents)
         add("GET", "/contents/{path:path}", self._contents)
         add("GET", "/compare/{span:path}", self._compare)
@@ -261,6 +264,47 @@ class GitRoutes:
         own = {"sha": sha, "node_id": sha, "size": len(content), "url": url}
         return Reply(200, {**own, "content": _encoded(content), "encoding": "base64"})
 
+    # Objects that no branch holds yet
+
+    def _make_blob(self, request: Request, repository: Repository) -> Reply:
+        body = request.json()
+        content = given(body, "Blob", "content")
+        encoding = body.get("encoding", "utf-8")
+        if encoding not in ("utf-8", "base64"):
+            raise invalid("Blob", "encoding", "invalid")
+        try:
+            raw = base64.b64decode(content, validate=True) if encoding == "base64" else content.encode()
+        except ValueError as error:
+            raise Refusal(422, "content is not valid Base64") from error
+        sha = self._acts.make_blob(repository, raw, request.actor())
+        url = self._shapes.link(repository, f"/git/blobs/{sha}")
+        return Reply(201, {"sha": sha, "url": url}, {"Location": url})
+
+    def _make_tree(self, request: Request, repository: Repository) -> Reply:
+        body = request.json()
+        entries = body.get("tree")
+        if not isinstance(entries, list) or not entries:
+            raise Refusal(422, 'Invalid request.\n\n"tree" wasn\'t supplied.')
+        wanted = dict(_wished(self._acts, repository, request.actor(), entry) for entry in entries)
+        base = optional(body, "Tree", "base_tree")
+        sha = self._acts.make_tree(repository, base, wanted, request.actor())
+        shown = [self._entry(repository, entry) for entry in self._top(repository, sha)]
+        url = self._shapes.link(repository, f"/git/trees/{sha}")
+        return Reply(201, {"sha": sha, "url": url, "tree": shown, "truncated": False}, {"Location": url})
+
+    def _top(self, repository: Repository, tree: str) -> list[TreeEntry]:
+        return [entry for entry in self._store.tree(repository.full_name, tree) if "/" not in entry.path]
+
+    def _make_commit(self, request: Request, repository: Repository) -> Reply:
+        body = request.json()
+        parents = body.get("parents", [])
+        if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
+            raise invalid("Commit", "parents", "invalid")
+        message, tree = given(body, "Commit", "message"), given(body, "Commit", "tree")
+        sha = self._acts.make_commit(repository, tree, parents, message, request.actor())
+        shown = self._shapes.git_commit(repository, sha)
+        return Reply(201, shown, {"Location": shown["url"]})
+
     def _contents(self, request: Request, repository: Repository) -> Reply:
         path = request.params.get("path", "").strip("/")
         ref = request.query.get("ref") or repository.default_branch
@@ -293,6 +337,18 @@ class GitRoutes:
         names = {"name": entry.path.rpartition("/")[2], "path": entry.path, "sha": entry.oid}
         urls = {"url": url, "html_url": page, "git_url": git, "download_url": raw}
         return {**own, **names, **urls, "_links": {"self": url, "git": git, "html": page}}
+
+
+def _wished(acts: Acts, repository: Repository, by: User, entry: object) -> tuple[str, tuple[int, str] | None]:
+    """One entry of a tree to be made: a blob by its id or with its content, or a path to be removed."""
+    if not isinstance(entry, dict):
+        raise invalid("Tree", "tree", "invalid")
+    path, mode = given(entry, "Tree", "path"), given(entry, "Tree", "mode")
+    if mode not in ("100644", "100755", "120000"):
+        raise invalid("Tree", "mode", "invalid", "the sandbox makes trees of files only")
+    if "content" in entry:
+        return path, (int(mode, 8), acts.make_blob(repository, given(entry, "Tree", "content").encode(), by))
+    return path, None if entry.get("sha") is None else (int(mode, 8), given(entry, "Tree", "sha"))
 
 
 def _wants_raw(request: Request) -> bool:

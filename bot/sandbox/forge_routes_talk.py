@@ -36,6 +36,7 @@ class TalkRoutes:
             router.add(method, _REPOSITORY + tail, on_repository(self._state, needed, handler, login=login))
 
         add("GET", "/pulls", self._pulls)
+        add("POST", "/pulls", self._add_pull)
         add("GET", "/pulls/{number}", self._pull)
         add("GET", "/pulls/{number}/commits", self._pull_commits)
         add("GET", "/pulls/{number}/files", self._pull_files)
@@ -84,6 +85,15 @@ class TalkRoutes:
             if issue.pull and wanted in ("all", issue.state) and _asked_for(issue.pull, query)
         ]
         return paged(request, found, lambda item: self._shapes.pull(repository, *item))
+
+    def _add_pull(self, request: Request, repository: Repository) -> Reply:
+        body, by = request.json(), request.actor()
+        head, base, title = (given(body, "PullRequest", name) for name in ("head", "base", "title"))
+        text, draft = optional(body, "PullRequest", "body"), body.get("draft") is True
+        issue = self._acts.open_pull(repository, head, base, title, text, by, draft=draft)
+        _, pull = self._state.pull(repository, issue.number)
+        shown = self._shapes.whole_pull(repository, issue, pull)
+        return Reply(201, shown, {"Location": shown["url"]})
 
     def _pull(self, request: Request, repository: Repository) -> Reply:
         issue, pull = self._state.pull(repository, request.number("number"))

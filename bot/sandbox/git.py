@@ -6,7 +6,7 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -205,6 +205,36 @@ class GitStore:
             if not self.set_ref(full_name, branch, sha, current):
                 raise GitError(f"{branch!r} cannot be a branch here")
             return sha
+
+    def write_blob(self, full_name: str, content: bytes) -> str:
+        """Keep a file's content under its object id, in no tree yet."""
+        with self._lock:
+            blob = Blob.from_string(content)
+            self._repo(full_name).object_store.add_object(blob)
+            return blob.id.decode()
+
+    def write_tree(self, full_name: str, base: str | None, entries: Mapping[str, tuple[int, str] | None]) -> str:
+        """Keep a tree: `base` with these paths as (mode, blob), or without them where that is None."""
+        with self._lock:
+            repo = self._repo(full_name)
+            for path in entries:
+                _check_path(path)
+            root = _oid(self._root(full_name, base)) if base else _empty_tree(repo)
+            for path, entry in entries.items():
+                if entry is None and _lookup(repo, root, path) is None:
+                    raise GitError(f"{path} is not there to be removed")
+                if entry is not None:
+                    self.blob(full_name, entry[1])
+            return _replaced(repo, root, entries).decode()
+
+    def write_commit(self, full_name: str, tree: str, parents: Sequence[str], message: str, author: str) -> str:
+        """Keep a commit that no branch holds yet."""
+        with self._lock:
+            if not isinstance(self._object(full_name, tree), Tree):
+                raise GitError("Tree SHA does not exist")
+            if not all(self._is_commit(full_name, parent) for parent in parents):
+                raise GitError("Parent SHA does not exist or is not a commit object")
+            return self._write_commit(self._repo(full_name), _oid(tree), list(parents), message, author)
 
     def info(self, full_name: str, sha: str) -> CommitInfo:
         """What a commit says about itself."""
@@ -505,8 +535,7 @@ def _empty_tree(repo: Repo) -> ObjectID:
 def _edited(repo: Repo, root: ObjectID, changes: Mapping[str, bytes | None], modes: Mapping[str, int]) -> ObjectID:
     entries: dict[str, tuple[int, str] | None] = {}
     for path, content in changes.items():
-        if any(part in ("", ".", "..", ".git") for part in path.split("/")) or "\0" in path:
-            raise GitError(f"{path!r} is not a path in a repository")
+        _check_path(path)
         old = _lookup(repo, root, path)
         if content is None:
             if old is None:
@@ -518,6 +547,11 @@ def _edited(repo: Repo, root: ObjectID, changes: Mapping[str, bytes | None], mod
         mode = modes.get(path) or (old[0] if old and not stat.S_ISDIR(old[0]) else _REGULAR)
         entries[path] = (mode, blob.id.decode())
     return _replaced(repo, root, entries)
+
+
+def _check_path(path: str) -> None:
+    if any(part in ("", ".", "..", ".git") for part in path.split("/")) or "\0" in path:
+        raise GitError(f"{path!r} is not a path in a repository")
 
 
 def _replaced(repo: Repo, root: ObjectID, entries: Mapping[str, tuple[int, str] | None]) -> ObjectID:

@@ -175,6 +175,7 @@ def test_a_broken_file_names_line_and_field(content: bytes, message: str) -> Non
         ("branch: '@'", "branch is no name that Git allows"),
         ("branch: ''", "branch is no name that Git allows"),
         ("branch: sluice/keep/web/dev", "branch must be a branch of yours"),
+        ("branch: sluice/scaffold", "branch must be a branch of yours"),
         ("branch: refs/heads/main", "branch must be a branch of yours"),
         ("namespace: Web", "namespace must be at most 63 lower-case letters"),
         ("namespace: web_prod", "namespace must be at most 63"),

@@ -64,16 +64,54 @@ class Forge(ABC):
 
     # Setting the scene
 
-    def commit(self, files: dict[str, bytes], parents: tuple[str, ...] = ()) -> str:
+    def commit(self, files: dict[str, bytes], parents: tuple[str, ...] = (), message: str = "m") -> str:
         """A commit of exactly these files."""
+        return self.commit_tree(self._folder(files), parents, message)
+
+    def commit_tree(self, tree: bytes, parents: tuple[str, ...], message: str) -> str:
+        """A commit of a tree that is there."""
         made = Commit()
-        made.tree = self._folder(files)
+        made.tree = tree
         made.parents = [parent.encode() for parent in parents]
         made.author = made.committer = b"A <a@example.test>"
         made.author_time = made.commit_time = 1_700_000_000 + len(self.objects)
         made.author_timezone = made.commit_timezone = 0
-        made.message = b"m"
+        made.message = message.encode()
         return self._keep(made)
+
+    def files(self, commit: str) -> dict[str, bytes]:
+        """Every file at a commit, with its content."""
+        found = self.objects[commit]
+        assert isinstance(found, Commit)
+        blobs = [entry for entry in self.listing(found.tree) if entry["type"] == "blob"]
+        return {entry["path"]: self._blob(entry["sha"]).data for entry in blobs}
+
+    def parents(self, commit: str) -> tuple[str, ...]:
+        """The commits that a commit is made on."""
+        found = self.objects[commit]
+        assert isinstance(found, Commit)
+        return tuple(parent.decode() for parent in found.parents)
+
+    def message(self, commit: str) -> str:
+        """What a commit says about itself."""
+        found = self.objects[commit]
+        assert isinstance(found, Commit)
+        return found.message.decode()
+
+    def _blob(self, oid: str) -> Blob:
+        found = self.objects[oid]
+        assert isinstance(found, Blob)
+        return found
+
+    def log(self, branch: str) -> list[Json]:
+        """The commits of a branch, newest first, as a list shows them."""
+        todo, found = [self.branches[branch]], list[str]()
+        while todo:
+            sha = todo.pop(0)
+            if sha not in found:
+                found.append(sha)
+                todo += self.parents(sha)
+        return [{"sha": sha, "commit": {"message": self.message(sha)}} for sha in found]
 
     def pull(self, number: int, at: str, /, **changes: Any) -> None:
         """A pull request; `changes` overwrite fields of its JSON."""
@@ -185,6 +223,7 @@ class Forge(ABC):
         yield "GET", "/user", lambda call: (200, {"login": OWN, "id": 3, "type": "User"})
         yield "GET", repo, lambda call: (200, self.repository())
         yield "GET", f"{repo}/pulls", self.list_pulls
+        yield "POST", f"{repo}/pulls", self.post_pull
         yield "GET", rf"{repo}/pulls/(\d+)", self.get_pull
         yield "GET", rf"{repo}/collaborators/([^/]+)/permission", self.permission
         yield "GET", rf"{repo}/git/trees/(\w+)", self.tree
@@ -204,6 +243,19 @@ class Forge(ABC):
     def list_pulls(self, call: Call) -> Any:
         assert call.query["state"] == "open"
         return self.paged(call, [pull for pull in self.pulls.values() if pull["state"] == "open"])
+
+    def post_pull(self, call: Call) -> Any:
+        head, number = self.branches.get(call.body["head"]), len(self.pulls) + 1
+        if head is None or call.body["base"] not in self.branches:
+            return self.no_such_branch
+        if any(pull["head"]["ref"] == call.body["head"] and pull["state"] == "open" for pull in self.pulls.values()):
+            return self.pull_exists
+        ends = {name: {"ref": call.body[name], "sha": head, "repo": {"id": 12}} for name in ("head", "base")}
+        self.pull(number, head, **ends, title=call.body["title"], body=call.body["body"], user={"login": OWN, "id": 3})
+        return 201, self.pulls[number]
+
+    no_such_branch: tuple[int, Json] = (404, {"message": "The target couldn't be found."})
+    pull_exists: tuple[int, Json] = (409, {"message": "pull request already exists for these targets"})
 
     def get_pull(self, call: Call, number: str) -> Any:
         pull = self.pulls.get(int(number))
@@ -302,6 +354,40 @@ class GitHubForge(Forge):
         yield "GET", rf"{repo}/commits/(\w+)/statuses", self.statuses
         yield "GET", rf"{repo}/compare/(\w+)\.\.\.(\w+)", self.compare
         yield "PATCH", rf"{repo}/hooks/(\d+)", self.edit_hook
+        yield "POST", f"{repo}/git/blobs", self.post_blob
+        yield "POST", f"{repo}/git/trees", self.post_tree
+        yield "POST", f"{repo}/git/commits", self.post_commit
+        yield "GET", f"{repo}/commits", self.list_commits
+
+    no_such_branch = (422, {"message": "Validation Failed", "errors": [{"field": "head", "code": "invalid"}]})
+    pull_exists = (422, {"message": "Validation Failed", "errors": [{"message": "A pull request already exists"}]})
+
+    def list_pulls(self, call: Call) -> Any:
+        found = [pull for pull in self.pulls.values() if pull["state"] == "open"]
+        if "head" in call.query:
+            found = [pull for pull in found if f"acme:{pull['head']['ref']}" == call.query["head"]]
+        return self.paged(call, found)
+
+    def post_blob(self, call: Call) -> Any:
+        assert call.body["encoding"] == "base64"
+        return 201, {"sha": self._keep(Blob.from_string(base64.b64decode(call.body["content"])))}
+
+    def post_tree(self, call: Call) -> Any:
+        files = {entry["path"]: entry["sha"] for entry in call.body["tree"]}
+        old = [each for each in self.listing(call.body["base_tree"].encode()) if each["type"] == "blob"]
+        every = {**{each["path"]: each["sha"] for each in old}, **files}
+        return 201, {"sha": self._folder({path: self._blob(sha).data for path, sha in every.items()}).decode()}
+
+    def post_commit(self, call: Call) -> Any:
+        parents = tuple(call.body["parents"])
+        if not all(self.is_commit(parent) for parent in parents):
+            return 422, {"message": "Parent SHA does not exist or is not a commit object"}
+        return 201, {"sha": self.commit_tree(call.body["tree"].encode(), parents, call.body["message"])}
+
+    def list_commits(self, call: Call) -> Any:
+        if call.query["sha"] not in self.branches:
+            return 404, {"message": "Not Found"}
+        return self.paged(call, self.log(call.query["sha"]))
 
     def get_ref(self, call: Call, branch: str) -> Any:
         head = self.branches.get(branch)
@@ -319,7 +405,10 @@ class GitHubForge(Forge):
     def move_ref(self, call: Call, branch: str) -> Any:
         if branch not in self.branches:
             return 422, {"message": "Reference does not exist"}
-        assert call.body["force"] is True
+        forced = call.body["force"]
+        assert not forced or branch.startswith("sluice/keep/")
+        if not forced and self.branches[branch] not in self.ancestors(call.body["sha"]):
+            return 422, {"message": "Update is not a fast forward"}
         self.branches[branch] = call.body["sha"]
         return 200, {"object": {"sha": call.body["sha"]}}
 
@@ -401,6 +490,23 @@ class GiteaForge(Forge):
         yield "GET", f"{repo}/commits", self.list_commits
         yield "GET", rf"{repo}/statuses/(\w+)", self.statuses
         yield "DELETE", rf"{repo}/hooks/(\d+)", self.delete_hook
+        yield "POST", f"{repo}/contents", self.post_contents
+
+    def post_contents(self, call: Call) -> Any:
+        branch = call.body["branch"]
+        if branch not in self.branches:
+            return 404, {"message": "branch does not exist"}
+        files = self.files(self.branches[branch])
+        for change in call.body["files"]:
+            path, old = change["path"], files.get(change["path"])
+            if change["operation"] == "create" and old is not None:
+                return 422, {"message": f"repository file already exists [path: {path}]"}
+            if change["operation"] == "update" and (old is None or Blob.from_string(old).id.decode() != change["sha"]):
+                return 422, {"message": "sha does not match"}
+            files[path] = base64.b64decode(change["content"])
+        made = self.commit(files, (self.branches[branch],), call.body["message"])
+        self.branches[branch] = made
+        return 201, {"commit": {"sha": made}}
 
     def list_comments(self, call: Call, number: str) -> Any:
         found = [comment for comment in self.comments if comment["number"] == int(number)]
@@ -439,6 +545,8 @@ class GiteaForge(Forge):
         return 200, {"sha": found[0], "commit": {"tree": {"sha": found[0]}}}  # not the tree's
 
     def list_commits(self, call: Call) -> Any:
+        if call.query["sha"] in self.branches:
+            return self.paged(call, self.log(call.query["sha"]))
         if not self.is_commit(call.query["sha"]):
             return 404, {"message": "not found"}
         if not self.is_commit(call.query["not"]):

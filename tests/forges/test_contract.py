@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from bot.core.deployments import Phase
-from bot.core.errors import TemporaryError, UserError
+from bot.core.errors import BranchMoved, TemporaryError, UserError
 from bot.core.ports import CommitStatus, ShownStatus, TreeEntry
 from bot.core.roles import Role
 from tests.forges.conftest import Bench
@@ -430,6 +430,116 @@ async def test_a_hook_whose_answer_was_lost_stays_one(bench: Bench) -> None:
         await bench.forge.register_hook(REPO, "https://s.test/1", "s")
     await bench.forge.register_hook(REPO, "https://s.test/1", "s")
     assert len(bench.server.hooks) == 1
+
+
+# Commits of our own: compared and swapped.
+
+SCAFFOLD = "sluice/scaffold"
+MESSAGE = "Add the folders\n\nSluice-Run: 1"
+ADDED = {"deploy/dev/kustomization.yaml": b"resources: []\n", "logo": bytes(range(256)), "a": b"2"}
+
+
+async def test_files_are_committed_on_a_new_branch(bench: Bench) -> None:
+    base = bench.server.commit({"a": b"1", "b/c": b"3"})
+    bench.server.branches["main"] = base
+    made = await bench.forge.commit_files(REPO, SCAFFOLD, base, ADDED, MESSAGE)
+    assert bench.server.branches == {"main": base, SCAFFOLD: made}
+    assert bench.server.files(made) == {"b/c": b"3", **ADDED}
+    assert (bench.server.parents(made), bench.server.message(made)) == ((base,), MESSAGE)
+
+
+async def test_files_are_committed_on_top_of_what_is_there(bench: Bench) -> None:
+    base = bench.server.commit({"a": b"1"})
+    bench.server.branches[SCAFFOLD] = base
+    one = await bench.forge.commit_files(REPO, SCAFFOLD, base, {"a": b"2"}, "one")
+    two = await bench.forge.commit_files(REPO, SCAFFOLD, one, {"a": b"3", "b": b"4"}, "two")
+    assert bench.server.branches == {SCAFFOLD: two}
+    assert bench.server.parents(two) == (one,)
+    assert bench.server.files(two) == {"a": b"3", "b": b"4"}
+
+
+async def test_a_branch_that_somebody_moved_is_left_alone(bench: Bench) -> None:
+    base = bench.server.commit({"a": b"1"})
+    theirs = bench.server.commit({"a": b"theirs"}, (base,))
+    bench.server.branches[SCAFFOLD] = theirs
+    with pytest.raises(BranchMoved):
+        await bench.forge.commit_files(REPO, SCAFFOLD, base, {"b": b"2"}, "m")
+    assert bench.server.branches == {SCAFFOLD: theirs}
+
+
+@pytest.mark.parametrize("existing", [True, False])
+async def test_who_pushes_while_we_commit_keeps_what_they_pushed(bench: Bench, existing: bool) -> None:
+    """The branch moves between our look at it and our write."""
+    base = bench.server.commit({"a": b"1"})
+    theirs = bench.server.commit({"a": b"theirs", "b": b"theirs"}, (base,))
+    if existing:
+        bench.server.branches[SCAFFOLD] = base
+    looked = bench.forge.branch_head
+
+    async def pushed_meanwhile(repository: str, branch: str) -> str | None:
+        found = await looked(repository, branch)
+        bench.server.branches[SCAFFOLD] = theirs
+        return found
+
+    bench.forge.branch_head = pushed_meanwhile  # type: ignore[method-assign]
+    with pytest.raises(BranchMoved):
+        await bench.forge.commit_files(REPO, SCAFFOLD, base, {"a": b"ours", "b": b"ours"}, "m")
+    assert bench.server.branches == {SCAFFOLD: theirs}
+
+
+async def test_a_commit_whose_answer_was_lost_is_found(bench: Bench) -> None:
+    base = bench.server.commit({"a": b"1"})
+    bench.server.branches[SCAFFOLD] = base
+    for _ in range(4):
+        bench.server.faults.append(Fault(504, after=True, method="PATCH"))
+    if bench.name == "gitea":
+        bench.server.faults = [Fault(504, after=True, method="POST")]
+    with pytest.raises(TemporaryError):
+        await bench.forge.commit_files(REPO, SCAFFOLD, base, ADDED, MESSAGE)
+    made = bench.server.branches[SCAFFOLD]
+    assert made != base
+    assert await bench.forge.find_commit(REPO, SCAFFOLD, "Sluice-Run: 1") == made
+
+
+async def test_a_commit_is_found_by_its_whole_line(bench: Bench) -> None:
+    first = bench.server.commit({"a": b"1"}, message="x\n\nSluice-Run: 11\n")
+    second = bench.server.commit({"a": b"2"}, (first,), message="Sluice-Run: 12 or so\nsee Sluice-Run: 1")
+    bench.server.branches["main"] = bench.server.commit({"a": b"3"}, (second,))
+    assert await bench.forge.find_commit(REPO, "main", "Sluice-Run: 11") == first
+    assert await bench.forge.find_commit(REPO, "main", "Sluice-Run: 12") is None
+    assert await bench.forge.find_commit(REPO, "main", "Sluice-Run: 1") is None
+    assert await bench.forge.find_commit(REPO, "nothing", "Sluice-Run: 11") is None
+
+
+@pytest.mark.parametrize("path", ["", "/a", "a//b", "../a", "a/../b", ".git/config", "a/.GIT/x", "a\0b", "a\nb", "a/"])
+async def test_no_path_leaves_the_repository(bench: Bench, path: str) -> None:
+    base = bench.server.commit({"a": b"1"})
+    with pytest.raises(ValueError):
+        await bench.forge.commit_files(REPO, SCAFFOLD, base, {"fine": b"", path: b""}, "m")
+    for branch in ("", "refs/heads/x", "a//b", ".."):
+        with pytest.raises(ValueError):
+            await bench.forge.commit_files(REPO, branch, base, {"a": b""}, "m")
+    assert bench.server.calls == []
+
+
+async def test_a_pull_request_is_opened_once_and_found(bench: Bench) -> None:
+    base = bench.server.commit({"a": b"1"})
+    bench.server.branches.update({"main": base, SCAFFOLD: bench.server.commit({"a": b"2"}, (base,))})
+    bench.server.pull(1, base, head={"ref": SCAFFOLD, "sha": base, "repo": {"id": 99}})  # from a fork
+    bench.server.pulls[1]["head"]["label"] = "evil:" + SCAFFOLD
+    bench.server.pull(2, base, state="closed", head={"ref": SCAFFOLD, "sha": base, "repo": {"id": 12}})
+    if bench.name == "gitea":
+        assert await bench.forge.find_pull_request(REPO, SCAFFOLD) is None
+    bench.server.pulls[1]["state"] = "closed"
+    assert await bench.forge.find_pull_request(REPO, SCAFFOLD) is None
+    made = await bench.forge.create_pull_request(REPO, SCAFFOLD, "main", "Set it up", "With *folders*.")
+    assert bench.server.pulls[made]["title"] == "Set it up"
+    assert bench.server.pulls[made]["body"] == "With *folders*."
+    assert await bench.forge.find_pull_request(REPO, SCAFFOLD) == made
+    for head, target in ((SCAFFOLD, "main"), ("nothing", "main"), (SCAFFOLD, "nothing")):
+        with pytest.raises(UserError) as caught:
+            await bench.forge.create_pull_request(REPO, head, target, "Again", "")
+        assert caught.value.code == "forge_refused"
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 422])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bot.core.deployments import Phase
-from bot.core.errors import UserError
+from bot.core.errors import BranchMoved, UserError
 from bot.core.events import Commented, PullRequestChanged, Pushed
 from bot.core.ports import CommitStatus
 from bot.core.roles import Role
@@ -102,6 +102,50 @@ async def test_telling(server: Server, forge: Gitea) -> None:
         await forge.set_branch(repo, KEPT, "a" * 40)
     await forge.delete_branch(repo, KEPT)
     await forge.delete_branch(repo, KEPT)
+
+
+async def test_commits_of_our_own(server: Server, forge: Gitea) -> None:
+    """Compared with what is there, on a new branch and on one that is there; found again; asked to be merged."""
+    repo = server.create_repository("committing", {"README.md": "# x\n", "a/b": "1"})
+    base = server.owner.head(repo)
+    assert base is not None
+    files = {"deploy/dev/kustomization.yaml": b"resources: []\n", "a/b": b"2", "logo": bytes(range(256))}
+    made = await forge.commit_files(repo, "sluice/scaffold", base, files, "Add folders\n\nSluice-Run: 1")
+    assert await forge.branch_head(repo, "sluice/scaffold") == made
+    assert await forge.is_ancestor(repo, base, made)
+    tree = await forge.tree(repo, made)
+    assert {path: await forge.blob(repo, tree.entries[path].oid) for path in files} == files
+    assert await forge.find_commit(repo, "sluice/scaffold", "Sluice-Run: 1") == made
+    assert await forge.find_commit(repo, "sluice/scaffold", "Sluice-Run: 2") is None
+    assert await forge.find_commit(repo, "sluice/nothing", "Sluice-Run: 1") is None
+
+    more = await forge.commit_files(repo, "sluice/scaffold", made, {"a/b": b"3"}, "more")
+    with pytest.raises(BranchMoved):
+        await forge.commit_files(repo, "sluice/scaffold", made, {"a/b": b"4"}, "late")
+    looked = forge.branch_head
+    forge.branch_head = _seen(made)  # type: ignore[method-assign] # the other push came after our look
+    with pytest.raises(BranchMoved):
+        await forge.commit_files(repo, "sluice/scaffold", made, {"a/b": b"4", "new": b""}, "late")
+    forge.branch_head = looked  # type: ignore[method-assign]
+    assert await forge.branch_head(repo, "sluice/scaffold") == more
+
+    assert await forge.find_pull_request(repo, "sluice/scaffold") is None
+    number = await forge.create_pull_request(repo, "sluice/scaffold", "main", "Set it up", "With *folders*.")
+    assert await forge.find_pull_request(repo, "sluice/scaffold") == number
+    with pytest.raises(UserError):
+        await forge.create_pull_request(repo, "sluice/scaffold", "main", "Again", "")
+    server.writer.merge_pull(repo, number)
+    assert await forge.find_pull_request(repo, "sluice/scaffold") is None
+
+
+def _seen(once: str) -> Any:
+    """What a branch's head was at the first look; afterwards, that it is somewhere else."""
+    looks = iter((once,))
+
+    async def branch_head(repository: str, branch: str) -> str | None:
+        return next(looks, "f" * 40)
+
+    return branch_head
 
 
 async def test_what_it_delivers_is_verified_and_read(server: Server, forge: Gitea) -> None:

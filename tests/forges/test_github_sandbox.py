@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from bot.core.errors import UserError
+from bot.core.errors import BranchMoved, UserError
 from bot.core.ports import CommitStatus
 from bot.core.roles import Role
 from bot.forges.github import GitHub
@@ -41,7 +41,34 @@ async def test_every_method(sandbox: SandboxForge) -> None:
     await asked(forge, sandbox, repo, base)
     await told(forge, repo, base)
     await talked(forge, sandbox, repo)
+    await committed(forge, sandbox, repo)
     await forge.close()
+
+
+async def committed(forge: GitHub, sandbox: SandboxForge, repo: str) -> None:
+    """Commits of our own."""
+    base, files = (
+        sandbox.head(repo),
+        {"deploy/dev/a.yaml": b"a: 1\n", "README.md": b"# new\n", "logo": bytes(range(256))},
+    )
+    assert base is not None
+    made = await forge.commit_files(repo, "sluice/scaffold", base, files, "Add folders\n\nSluice-Run: 1")
+    assert sandbox.head(repo, "sluice/scaffold") == made
+    assert sandbox.store.info(repo, made).parents == (base,)
+    assert sandbox.store.files(repo, made) == {**sandbox.store.files(repo, base), **files}
+    assert await forge.find_commit(repo, "sluice/scaffold", "Sluice-Run: 1") == made
+    assert await forge.find_commit(repo, "sluice/scaffold", "Sluice-Run: 2") is None
+    theirs = sandbox.push(repo, "sluice/scaffold", {"b": b"theirs"}, by="alice")
+    with pytest.raises(BranchMoved):
+        await forge.commit_files(repo, "sluice/scaffold", made, {"b": b"ours"}, "late")
+    assert sandbox.head(repo, "sluice/scaffold") == theirs
+
+    number = await forge.create_pull_request(repo, "sluice/scaffold", "main", "Set it up", "With folders.")
+    assert await forge.find_pull_request(repo, "sluice/scaffold") == number
+    with pytest.raises(UserError, match="already exists"):
+        await forge.create_pull_request(repo, "sluice/scaffold", "main", "Again", "")
+    sandbox.merge_pull_request(repo, number, by="alice")
+    assert await forge.find_pull_request(repo, "sluice/scaffold") is None
 
 
 async def asked(forge: GitHub, sandbox: SandboxForge, repo: str, base: str) -> None:

@@ -238,6 +238,49 @@ class TestGitData:
             "branch.deleted",
         ]
 
+    def test_objects_are_made_before_a_branch_has_them(self, forge, client):
+        """Blob, tree and commit as GitHub's Git database makes them; a branch moves to the commit like to any other."""
+        git, base = f"/repos/{SHOP}/git", forge.head(SHOP)
+        blob = client.post(f"{git}/blobs", json={"content": base64.b64encode(b"\xff").decode(), "encoding": "base64"})
+        assert blob.status_code == 201
+        old = client.get(f"{git}/commits/{base}").json()["tree"]["sha"]
+        file = {"mode": "100644", "type": "blob"}
+        entries = [{"path": "x/bin", "sha": blob.json()["sha"], **file}, {"path": "x/text", "content": "hé", **file}]
+        entries.append({"path": "README.md", "sha": None, **file})
+        tree = client.post(f"{git}/trees", json={"base_tree": old, "tree": entries}).json()
+        assert [entry["path"] for entry in tree["tree"]] == ["deploy", "x"]
+        body = {"message": "By hand", "tree": tree["sha"], "parents": [base]}
+        made = client.post(f"{git}/commits", json=body).json()
+        assert (made["message"], [parent["sha"] for parent in made["parents"]]) == ("By hand", [base])
+        assert forge.head(SHOP) == base
+        assert client.patch(f"{git}/refs/heads/main", json={"sha": made["sha"]}).status_code == 200
+        assert forge.store.files(SHOP, forge.head(SHOP)) == {
+            "deploy/dev/app.yaml": FILES["deploy/dev/app.yaml"],
+            "x/bin": b"\xff",
+            "x/text": "hé".encode(),
+        }
+
+    @pytest.mark.parametrize(
+        ("kind", "body"),
+        [
+            ("blobs", {"encoding": "base64"}),
+            ("blobs", {"content": "?", "encoding": "base64"}),
+            ("blobs", {"content": "x", "encoding": "rot13"}),
+            ("trees", {"tree": []}),
+            ("trees", {"tree": ["x"]}),
+            ("trees", {"tree": [{"path": "../x", "mode": "100644", "content": "x"}]}),
+            ("trees", {"tree": [{"path": "x", "mode": "160000", "sha": "1" * 40}]}),
+            ("trees", {"tree": [{"path": "x", "mode": "100644", "sha": "1" * 40}]}),
+            ("trees", {"tree": [{"path": "x", "mode": "100644", "sha": None}]}),
+            ("trees", {"base_tree": "1" * 40, "tree": [{"path": "x", "mode": "100644", "content": "x"}]}),
+            ("commits", {"message": "x", "tree": "1" * 40}),
+            ("commits", {"message": "x"}),
+            ("commits", {"message": "x", "tree": "1" * 40, "parents": "main"}),
+        ],
+    )
+    def test_objects_that_cannot_be_made(self, client, kind, body):
+        assert client.post(f"/repos/{SHOP}/git/{kind}", json=body).status_code == 422
+
     def test_compare(self, forge, client):
         """All four relations, counted, with the merge base and the files."""
         base = forge.head(SHOP)
@@ -383,6 +426,21 @@ class TestPullRequests:
         forge.settle()
         assert receiver.names == ["ping", "pull_request.synchronize"], "the push belongs to the fork"
         assert receiver.said("pull_request")[0]["before"] == head
+
+    def test_opened_by_a_program(self, forge, client, receiver):
+        """POST /pulls opens one as a person would, under the same rules."""
+        hooked(client, receiver)
+        head = forge.push(SHOP, "topic", {"a": b"1"}, by="ada")
+        body = {"head": "topic", "base": "main", "title": "A change", "body": "Why"}
+        made = client.post(f"/repos/{SHOP}/pulls", json=body)
+        assert made.status_code == 201
+        assert (made.json()["number"], made.json()["head"]["sha"], made.json()["user"]["login"]) == (1, head, "sluice")
+        again = client.post(f"/repos/{SHOP}/pulls", json=body)
+        assert (again.status_code, "already exists" in again.json()["errors"][0]["message"]) == (422, True)
+        assert client.post(f"/repos/{SHOP}/pulls", json={**body, "base": "nothing"}).status_code == 422
+        assert client.post(f"/repos/{SHOP}/pulls", json={"head": "topic"}).status_code == 422
+        forge.settle()
+        assert [said["action"] for said in receiver.said("pull_request")] == ["opened"]
 
     def test_rules(self, forge):
         """No second request of a branch, none without commits, none by those who may not."""

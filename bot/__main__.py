@@ -131,9 +131,13 @@ def check_config(file: Path = Path(repoconfig.FILE), *, branch: str = "main") ->
     """
     if not file.is_file():
         raise ConfigError(f"there is no file {file}")
-    config = repoconfig.parse(file.read_bytes(), branch)
-    for each in config.environments:
-        out.print(f"{each.name}: {each.path} of {each.branch}, cluster {each.cluster}, interval {each.interval}")
+    config = repoconfig.parse(file.read_bytes(), branch, file.resolve().parent.name, str(file))
+    for project in config.projects:
+        for each in project.environments:
+            out.print(f"{project.name}/{each.name}: {each.path} of {each.branch}, cluster {each.cluster}")
+            later = repoconfig.unenforced(each)
+            if later:
+                out.print(f"  not carried out by this version, /enable refuses it: {', '.join(later)}", soft_wrap=True)
 
 
 @app.command

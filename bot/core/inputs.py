@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from bot.core.ports import Tree
-from bot.core.repoconfig import BrokenYaml, compose
+from bot.core.safe_yaml import BrokenYaml, compose
 
 FILE_LIMIT = 2_000
 SIZE_LIMIT = 1_000_000

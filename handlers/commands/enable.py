@@ -109,7 +109,23 @@ async def _config(ctx: Context, tree: Tree) -> tuple[repoconfig.Environment, ...
     branch, entry = ctx.repository.default_branch, tree.entries.get(repoconfig.FILE)
     if entry is None:
         return repoconfig.default_environments(branch)
-    return repoconfig.parse(await ctx.forge.blob(ctx.repository.full_name, entry.oid), branch).environments
+    content = await ctx.forge.blob(ctx.repository.full_name, entry.oid)
+    config = repoconfig.parse(content, branch, ctx.repository.full_name)
+    for project in config.projects:
+        _refuse_unenforced(project, several=len(config.projects) > 1)
+    return config.projects[0].environments
+
+
+def _refuse_unenforced(project: repoconfig.Project, *, several: bool) -> None:
+    what = ["several projects in one repository"] if several else []
+    for environment in project.environments:
+        what += [f"`{environment.name}.{field}`" for field in repoconfig.unenforced(environment)]
+    if what:
+        raise UserError(
+            "config_unsupported",
+            f"{repoconfig.FILE}: {', '.join(what)}: not supported by this version of Sluice; it was refused, because "
+            "ignoring it would deploy without it",
+        )
 
 
 def _files_to_add(branch: str, missing: list[repoconfig.Environment]) -> str:

@@ -4,7 +4,7 @@ FROM python:3.11.14-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
 COPY requirements.txt requirements-build.txt pyproject.toml README.md LICENSE ./
-COPY deploy/install.sh deploy/install.sh
+COPY deploy/install.sh deploy/rbac.yaml deploy/policies.yaml deploy/
 COPY bot bot
 COPY handlers handlers
 COPY models models

@@ -24,6 +24,7 @@ app = App(
 )
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+SIGNS = {"ok": "[green]✓[/]", "unknown": "[dim]?[/]", "warning": "[yellow]![/]", "failed": "[red]✗[/]"}
 
 
 def _settings(*, serving: bool = False) -> settings.Settings:
@@ -164,8 +165,7 @@ def doctor() -> None:
 
     findings = asyncio.run(examine(_settings()))
     for finding in findings:
-        sign = "[green]✓[/]" if finding.good else "[red]✗[/]"
-        out.print(f"{sign} {finding.what}: {finding.found}", soft_wrap=True)
+        out.print(f"{SIGNS[finding.level]} {finding.what}: {escape(finding.found)}", soft_wrap=True)
         if finding.advice:
             out.print(f"  → {finding.advice}", soft_wrap=True, markup=False)
     sys.exit(0 if all(finding.good for finding in findings) else 1)

@@ -3,13 +3,16 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from bot.core.checks import Check, Level, Wanted
 from bot.core.errors import BotError
 from bot.core.ports import Cluster
+from bot.flux.checking import check
 from bot.settings import Settings
 from bot.store.database import Database
 from bot.wiring import make_clusters, make_forges
 
-POLICIES = ("sluice-gate", "sluice-status", "sluice-fence")
+# What a cluster can live without while somebody sets a project up, but not for good.
+_RED = frozenset({"default_account_missing"})
 
 
 @dataclass(frozen=True)
@@ -17,18 +20,23 @@ class Finding:
     """One thing that was looked at."""
 
     what: str
-    good: bool
+    level: Level
     found: str
     advice: str = ""
 
+    @property
+    def good(self) -> bool:
+        """Whether Sluice can be run like this."""
+        return self.level is not Level.FAILED
+
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Look at the database, the forges and the cluster."""
+    """Look at the database, the forges and the clusters."""
     findings = [await _database(settings)]
     findings += [finding async for finding in _forges(settings)]
     clusters = make_clusters(settings)
     for cluster in clusters.values():
-        findings += [finding async for finding in _cluster(cluster)]
+        findings += await _cluster(cluster)
         await cluster.close()
     return findings
 
@@ -37,46 +45,33 @@ async def _database(settings: Settings) -> Finding:
     database = Database(settings.database_url)
     why = await database.ready()
     await database.close()
-    return Finding("database", why is None, why or "reachable and up to date")
+    return Finding("database", Level.OK if why is None else Level.FAILED, why or "reachable and up to date")
 
 
 async def _forges(settings: Settings) -> AsyncIterator[Finding]:
     if not settings.forges:
-        yield Finding("forges", False, "none is configured", "set SLUICE_GITHUB_… or SLUICE_GITEA_…: sluice settings")
+        advice = "set SLUICE_GITHUB_… or SLUICE_GITEA_…: sluice settings"
+        yield Finding("forges", Level.FAILED, "none is configured", advice)
     for name, forge in make_forges(settings).items():
         try:
-            yield Finding(name, True, f"speaks to us as {await forge.own_login()}")
+            yield Finding(name, Level.OK, f"speaks to us as {await forge.own_login()}")
         except BotError as error:
-            yield Finding(name, False, str(error), f"check SLUICE_{name.upper()}_URL and SLUICE_{name.upper()}_TOKEN")
+            advice = f"check SLUICE_{name.upper()}_URL and SLUICE_{name.upper()}_TOKEN"
+            yield Finding(name, Level.FAILED, str(error), advice)
         if not settings.forges[name].webhook_secrets:
-            yield Finding(f"{name} webhooks", True, "only hooks that `sluice connect` registered are accepted")
+            yield Finding(f"{name} webhooks", Level.OK, "only hooks that `sluice connect` registered are accepted")
         if settings.forges[name].git_token is None:
             advice = f"set SLUICE_{name.upper()}_GIT_TOKEN to a read-only token for private repositories"
-            yield Finding(f"{name} for Flux", True, "only public repositories can be fetched", advice)
+            yield Finding(f"{name} for Flux", Level.OK, "only public repositories can be fetched", advice)
         await forge.close()
 
 
-async def _cluster(cluster: Cluster) -> AsyncIterator[Finding]:
-    what = f"cluster {cluster.name}"
-    try:
-        for kind in ("GitRepository", "Kustomization"):
-            await cluster.get(kind, "default", "sluice-doctor")
-        yield Finding(what, True, "reachable, with Flux's kinds")
-        for policy in POLICIES:
-            yield await _policy(cluster, policy)
-    except BotError as error:
-        yield Finding(what, False, str(error), "check SLUICE_KUBECONFIG, and that Flux is installed")
+async def _cluster(cluster: Cluster) -> list[Finding]:
+    return [_finding(cluster, each) for each in await check(cluster, Wanted())]
 
 
-async def _policy(cluster: Cluster, name: str) -> Finding:
-    what, advice = f"policy {name} in {cluster.name}", "kubectl apply -f deploy/policies.yaml"
-    try:
-        binding = await cluster.get("ValidatingAdmissionPolicyBinding", None, name)
-    except BotError as error:
-        return Finding(what, False, str(error), "kubectl apply -f deploy/rbac.yaml")
-    if binding is None:
-        return Finding(what, False, "is missing: the gate can be opened from a manifest", advice)
-    actions = binding["spec"].get("validationActions", [])
-    if "Deny" not in actions:
-        return Finding(what, False, f"only does {', '.join(actions)}", advice)
-    return Finding(what, True, "denies")
+def _finding(cluster: Cluster, found: Check) -> Finding:
+    red = found.level is Level.WARNING and found.code in _RED
+    level = Level.FAILED if red else found.level
+    named = "" if found.level is Level.OK else f" ({found.code})"
+    return Finding(f"cluster {cluster.name}", level, found.text + named, found.remedy)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,34 @@ OWNED_FIELDS = frozenset(
         "deletionPolicy",
     }
 )
+
+
+class FluxKind(msgspec.Struct, frozen=True):
+    """A kind of Flux's in the version that Sluice uses."""
+
+    group: str
+    version: str
+    plural: str
+
+    @property
+    def api(self) -> str:
+        """Its apiVersion."""
+        return f"{self.group}/{self.version}"
+
+    @property
+    def definition(self) -> str:
+        """The name of its CustomResourceDefinition."""
+        return f"{self.plural}.{self.group}"
+
+
+KINDS = {
+    "GitRepository": FluxKind("source.toolkit.fluxcd.io", "v1", "gitrepositories"),
+    "HelmRepository": FluxKind("source.toolkit.fluxcd.io", "v1", "helmrepositories"),
+    "OCIRepository": FluxKind("source.toolkit.fluxcd.io", "v1", "ocirepositories"),
+    "HelmChart": FluxKind("source.toolkit.fluxcd.io", "v1", "helmcharts"),
+    "Kustomization": FluxKind("kustomize.toolkit.fluxcd.io", "v1", "kustomizations"),
+    "HelmRelease": FluxKind("helm.toolkit.fluxcd.io", "v2", "helmreleases"),
+}
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _HASHED = re.compile(r"(^|.*-)[0-9a-f]{16}")
@@ -157,7 +186,7 @@ def own_source(owner: Owner, git: Git, environment: str, *, branch: str, commit:
 
 
 def _git_repository(owner: Owner, git: Git, name: str, ref: dict[str, str]) -> Manifest:
-    source = owner.manifest("source.toolkit.fluxcd.io/v1", "GitRepository", name, owner.namespace)
+    source = owner.manifest(KINDS["GitRepository"].api, "GitRepository", name, owner.namespace)
     source["spec"] = {"url": git.url, "interval": git.interval, "timeout": git.timeout, "ref": ref}
     if git.secret is not None:
         source["spec"]["secretRef"] = {"name": git.secret}
@@ -167,7 +196,7 @@ def _git_repository(owner: Owner, git: Git, name: str, ref: dict[str, str]) -> M
 def kustomization(owner: Owner, rollout: Rollout) -> Manifest:
     """An environment's Kustomization. It never says `suspend`, and Sluice's own fields win over the config's."""
     result = owner.manifest(
-        "kustomize.toolkit.fluxcd.io/v1", "Kustomization", kustomization_name(rollout.environment), owner.namespace
+        KINDS["Kustomization"].api, "Kustomization", kustomization_name(rollout.environment), owner.namespace
     )
     defaults = {
         "interval": rollout.interval,
@@ -203,3 +232,14 @@ def role_binding(owner: Owner, environment: str, target: str, account: str | Non
     name = account or account_name(environment)
     binding["subjects"] = [{"kind": "ServiceAccount", "name": name, "namespace": owner.namespace}]
     return binding
+
+
+@cache
+def written_fields(kind: str) -> frozenset[str]:
+    """The fields of a kind's spec that Sluice writes whatever the config says; a definition must have them."""
+    owner = Owner(project=UUID(int=0), namespace="project", environment=UUID(int=0))
+    samples = (
+        own_source(owner, Git(url="https://forge/acme/web"), "web", branch="main", commit="0" * 40, number=1),
+        kustomization(owner, Rollout(environment="web", path="web", source="branch-main", target="web")),
+    )
+    return frozenset(field for each in samples if each["kind"] == kind for field in each["spec"])

@@ -14,6 +14,7 @@ MANAGER = "sluice"
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _TRIES = 4
+_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 class KubernetesCluster:
@@ -50,6 +51,27 @@ class KubernetesCluster:
             if not missing.known_kind:
                 raise NotFound(f"the cluster does not know the kind {kind}", known_kind=False) from None
             return None
+
+    async def version(self) -> str:
+        """The version of Kubernetes, as in v1.36.3."""
+        return str((await self.connection.call("GET", "/version")).get("gitVersion", ""))
+
+    async def has_kind(self, kind: str) -> bool:
+        """Whether the API server knows a kind; everybody who is known to it may ask that."""
+        found = KINDS[kind]
+        try:
+            listed = await self.connection.call("GET", f"/apis/{found.api}")
+        except NotFound:
+            return False
+        return any(each.get("name") == found.plural for each in listed.get("resources") or [])
+
+    async def may(self, verb: str, group: str, resource: str, *, namespace: str = "", name: str = "") -> bool:
+        """Whether Sluice may do this; without a namespace: everywhere."""
+        what = {"verb": verb, "group": group, "resource": resource, "namespace": namespace, "name": name}
+        spec = {"resourceAttributes": {key: value for key, value in what.items() if value}}
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
+        answer = await self.connection.call("POST", _REVIEWS, body=review)
+        return bool(answer.get("status", {}).get("allowed"))
 
     async def apply(
         self,

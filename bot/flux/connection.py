@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 from kubernetes.aio import client, config
 
+from bot.core import manifests
 from bot.core.errors import BotError, ConfigError, StaleObject, TemporaryError, UserError
 
 Object = dict[str, Any]
@@ -44,8 +45,8 @@ KINDS = {
     "ConfigMap": Kind("v1", "configmaps"),
     "RoleBinding": Kind("rbac.authorization.k8s.io/v1", "rolebindings"),
     "ClusterRole": Kind("rbac.authorization.k8s.io/v1", "clusterroles", namespaced=False),
-    "GitRepository": Kind("source.toolkit.fluxcd.io/v1", "gitrepositories"),
-    "Kustomization": Kind("kustomize.toolkit.fluxcd.io/v1", "kustomizations"),
+    "Deployment": Kind("apps/v1", "deployments"),
+    **{kind: Kind(found.api, found.plural) for kind, found in manifests.KINDS.items()},
     "CustomResourceDefinition": Kind("apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False),
     "ValidatingAdmissionPolicy": Kind(
         "admissionregistration.k8s.io/v1", "validatingadmissionpolicies", namespaced=False

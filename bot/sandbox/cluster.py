@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from bot.sandbox import cluster_seed
-from bot.sandbox.cluster_errors import ApiError, Json, injected
-from bot.sandbox.cluster_http import OPEN_PATHS, Api, Request, answer, plain, read, route
+from bot.sandbox.cluster_errors import ApiError, Json, injected, qualified
+from bot.sandbox.cluster_http import OPEN_PATHS, Api, Request, Target, answer, plain, read, route, verb
 from bot.sandbox.cluster_kinds import BY_KIND, Kind, for_object
 from bot.sandbox.cluster_select import matcher
 from bot.sandbox.cluster_store import Event, Store, Write
@@ -42,7 +43,7 @@ class SandboxCluster:
 
     `latency` delays every request by so many seconds. `writes` holds every change as (verb, kind, namespace/name, field
     manager); a request that changed nothing is not in it, a status write has the kind `Kustomization/status`.
-    `spec_fields` are the spec's top-level fields that the CRDs have; take one away to play an older Flux.
+    What the CRDs say is so: without one its kind is not served, and fields that it lacks are dropped or refused.
     """
 
     def __init__(
@@ -59,20 +60,18 @@ class SandboxCluster:
         self._api = Api(self._store)
         self._watches = Watches(self._store)
         self._troubles: list[_Trouble] = []
+        self._forbidden: dict[tuple[str, str], frozenset[str]] = {}
         if seed:
             for obj in cluster_seed.objects(cancel_health_checks=cancel_health_checks):
                 self.apply(obj, "flux")
             self.writes.clear()
+            self._store.lenient = False
 
     # For tests: trouble and what happened
 
     @property
     def writes(self) -> list[tuple[str, str, str, str]]:
         return self._store.writes
-
-    @property
-    def spec_fields(self) -> dict[str, frozenset[str]]:
-        return self._store.spec_fields
 
     @property
     def version(self) -> int:
@@ -91,6 +90,24 @@ class SandboxCluster:
         """
         with self._store.lock:
             self._troubles.append(_Trouble(n, code, match, after))
+
+    def forbid(self, verb: str, plural: str, *, but: Iterable[str] = ()) -> None:
+        """Take a right away from who speaks to the API, save in these namespaces."""
+        self._forbidden[verb, plural] = frozenset(but)
+
+    def permit(self) -> None:
+        """Give all rights back."""
+        self._forbidden.clear()
+
+    def drop_field(self, kind: str, field: str) -> None:
+        """Take a field out of a kind's CRD, to play an older Flux."""
+        known = _known(kind)
+        found = self.get("CustomResourceDefinition", "", f"{known.plural}.{known.group}")
+        assert found is not None
+        for version in found["spec"]["versions"]:
+            del version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"][field]
+        found["metadata"].pop("managedFields", None)
+        self.patch("CustomResourceDefinition", "", found["metadata"]["name"], {"spec": found["spec"]}, "flux")
 
     def drop_watches(self, *, abrupt: bool = False) -> None:
         """End all watches, as a restarted API server does; abruptly: without the end of the answer."""
@@ -215,11 +232,13 @@ class SandboxCluster:
             if request.path not in OPEN_PATHS and request.headers.get("authorization") != f"Bearer {self.token}":
                 raise ApiError(401, "Unauthorized")
             if request.method == "POST" and request.path == _REVIEWS:
-                await answer(send, 201, {"kind": "SelfSubjectAccessReview", "status": {"allowed": True}})
+                await answer(send, 201, self._review(json.loads(request.body)))
                 return
             target = route(request.path)
-            if target is None:
-                body = plain(request.path)
+            if target is not None:
+                self._authorize(verb(request, target), target)
+            if target is None or not self._store.serves(target.kind):
+                body = plain(request.path, self._store.serves)
                 await answer(send, 404 if body is None else 200, "404 page not found\n" if body is None else body)
             elif request.method == "GET" and request.flag("watch"):
                 await self._watches.serve(request, target, receive, send)
@@ -228,6 +247,29 @@ class SandboxCluster:
                 await answer(send, code, found, request.warnings)
         except ApiError as refusal:
             await answer(send, refusal.code, refusal.status(), request.warnings)
+
+    def _may(self, verb: str, plural: str, namespace: str) -> bool:
+        places = self._forbidden.get((verb, plural))
+        return places is None or namespace in places
+
+    def _review(self, review: Json) -> Json:
+        """Whether the asker may do what the review names."""
+        what = review.get("spec", {}).get("resourceAttributes", {})
+        allowed = self._may(what.get("verb", ""), what.get("resource", ""), what.get("namespace", ""))
+        return review | {"status": {"allowed": allowed}}
+
+    def _authorize(self, verb: str, target: Target) -> None:
+        kind = target.kind
+        if self._may(verb, kind.plural, target.namespace):
+            return
+        where = f'in the namespace "{target.namespace}"' if target.namespace else "at the cluster scope"
+        what = (
+            f'{qualified(kind.plural, kind.group)} "{target.name}" is forbidden'
+            if target.name
+            else (f"{qualified(kind.plural, kind.group)} is forbidden")
+        )
+        resource = f'resource "{kind.plural}" in API group "{kind.group}"'
+        raise ApiError(403, f'{what}: User "sluice" cannot {verb} {resource} {where}')
 
     def _trouble(self, request: Request) -> _Trouble | None:
         text = f"{request.method} {request.path}"

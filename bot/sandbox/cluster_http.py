@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -11,7 +12,7 @@ import yaml
 
 from bot.sandbox import cluster_select
 from bot.sandbox.cluster_errors import ApiError, Json, invalid
-from bot.sandbox.cluster_kinds import GROUPS, KINDS, Kind, lookup, undeclared
+from bot.sandbox.cluster_kinds import CUSTOM_GROUPS, GROUPS, KINDS, Kind, lookup, undeclared
 from bot.sandbox.cluster_store import Store, Write
 from bot.sandbox.server import Message, Receive, Send
 
@@ -119,8 +120,8 @@ def route(path: str) -> Target | None:
     return Target(kind, namespace, name, subresource)
 
 
-def plain(path: str) -> Any:
-    """Answers that are no resources: version, health and discovery."""
+def plain(path: str, serves: Callable[[Kind], bool]) -> Any:
+    """Answers that are no resources: version, health and discovery of the kinds that are served."""
     path = path.rstrip("/") or "/"
     if path in ("/readyz", "/livez", "/healthz"):
         return "ok"
@@ -132,11 +133,11 @@ def plain(path: str) -> Any:
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name) for name in GROUPS]}
     parts = path.strip("/").split("/")
     if parts == ["api", "v1"]:
-        return _resources("", "v1")
+        return _resources("", "v1", serves)
     if parts[0] == "apis" and len(parts) == 2 and parts[1] in GROUPS:
         return {"kind": "APIGroup", "apiVersion": "v1", **_group(parts[1])}
     if parts[0] == "apis" and len(parts) == 3 and parts[2] in _versions(parts[1]):
-        return _resources(parts[1], parts[2])
+        return _resources(parts[1], parts[2], serves)
     return None
 
 
@@ -149,18 +150,30 @@ def _group(name: str) -> Json:
     return {"name": name, "versions": versions, "preferredVersion": versions[0]}
 
 
-def _resources(group: str, version: str) -> Json:
+def _resources(group: str, version: str, serves: Callable[[Kind], bool]) -> Json | None:
     verbs = ["create", "delete", "get", "list", "patch", "update", "watch"]
     found: list[Json] = []
     for kind in KINDS:
-        if (kind.group, kind.version) != (group, version):
+        if (kind.group, kind.version) != (group, version) or not serves(kind):
             continue
         item = {"singularName": kind.kind.lower(), "namespaced": kind.namespaced, "kind": kind.kind}
         found.append({"name": kind.plural, **item, "verbs": verbs})
         if kind.status:
             found.append({"name": f"{kind.plural}/status", **item, "verbs": ["get", "patch", "update"]})
     where = f"{group}/{version}" if group else version
+    if not found and group in CUSTOM_GROUPS:
+        return None
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": where, "resources": found}
+
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+def verb(request: Request, target: Target) -> str:
+    """What a request does, as roles name it."""
+    if request.method != "GET":
+        return _VERBS.get(request.method, request.method.lower())
+    return "get" if target.name else "watch" if request.flag("watch") else "list"
 
 
 class Api:
@@ -255,7 +268,7 @@ class Api:
         return obj
 
     def _warn(self, request: Request, target: Target, obj: Json) -> None:
-        fields = undeclared(target.kind, obj, self._store.spec_fields)
+        fields = undeclared(obj, self._store.spec_fields(target.kind))
         request.warnings += [f'unknown field \\"spec.{name}\\"' for name in fields]
 
 

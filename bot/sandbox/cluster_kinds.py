@@ -79,6 +79,7 @@ def _table() -> list[Kind]:
         Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False, **live),
         Kind(SOURCE, "v1", "gitrepositories", "GitRepository", **custom),
         Kind(SOURCE, "v1", "helmrepositories", "HelmRepository", **custom),
+        Kind(SOURCE, "v1", "ocirepositories", "OCIRepository", **custom),
         Kind(SOURCE, "v1", "helmcharts", "HelmChart", **custom),
         Kind(KUSTOMIZE, "v1", "kustomizations", "Kustomization", **custom),
         Kind(HELM, "v2", "helmreleases", "HelmRelease", **custom),
@@ -88,6 +89,7 @@ def _table() -> list[Kind]:
 KINDS = _table()
 BY_PATH = {(k.group, k.version, k.plural): k for k in KINDS}
 BY_KIND = {k.kind: k for k in KINDS}
+CUSTOM_GROUPS = frozenset(k.group for k in KINDS if k.custom)
 GROUPS = sorted({k.group for k in KINDS if k.group} | {"authorization.k8s.io"})
 
 
@@ -100,19 +102,37 @@ KNOWN_SPEC_FIELDS: dict[str, frozenset[str]] = {
         "ignore include interval provider proxySecretRef recurseSubmodules ref secretRef "
         "serviceAccountName sparseCheckout suspend timeout url verify"
     ),
+    "HelmChart": _words(
+        "chart ignoreMissingValuesFiles interval reconcileStrategy sourceRef suspend valuesFiles verify version"
+    ),
+    "HelmRelease": _words(
+        "chart chartRef commonMetadata dependsOn driftDetection healthCheckExprs install interval kubeConfig "
+        "maxHistory persistentClient postRenderStrategy postRenderers releaseName rollback serviceAccountName "
+        "storageNamespace suspend targetNamespace test timeout uninstall upgrade values valuesFrom waitStrategy"
+    ),
+    "HelmRepository": _words(
+        "accessFrom certSecretRef insecure interval passCredentials provider secretRef suspend timeout type url"
+    ),
     "Kustomization": _words(
         "buildMetadata commonMetadata components decryption deletionPolicy dependsOn force "
         "healthCheckExprs healthChecks ignore ignoreMissingComponents images interval kubeConfig "
         "namePrefix nameSuffix patches path postBuild prune retryInterval serviceAccountName sourceRef "
         "suspend targetNamespace timeout wait"
     ),
+    "OCIRepository": _words(
+        "certSecretRef ignore insecure interval layerSelector provider proxySecretRef ref secretRef "
+        "serviceAccountName suspend timeout url verify"
+    ),
 }
-"""Top-level fields of the specs; an older CRD is played by taking some away (`SandboxCluster.spec_fields`)."""
+"""Top-level fields of the specs, as Flux 2.9's CRDs have them; the cluster's own CRDs say which it takes."""
 
 _REQUIRED = {
     "GitRepository": ["interval", "url"],
     "Kustomization": ["interval", "prune", "sourceRef"],
     "HelmRelease": ["interval"],
+    "HelmChart": ["chart", "interval", "sourceRef"],
+    "HelmRepository": ["url"],
+    "OCIRepository": ["interval", "url"],
 }
 _PATTERNS = {
     "GitRepository": {"interval": DURATION, "timeout": SHORT_DURATION, "url": r"^(http|https|ssh)://.*$"},
@@ -208,9 +228,8 @@ def _value_faults(kind: str, name: str, field: str, value: Any) -> list[Cause]:
     return []
 
 
-def undeclared(kind: Kind, obj: Json, declared: dict[str, frozenset[str]]) -> list[str]:
+def undeclared(obj: Json, known: frozenset[str] | None) -> list[str]:
     """Names of fields in the spec that the CRD does not have."""
-    known = declared.get(kind.kind)
     spec = obj.get("spec")
     if known is None or not isinstance(spec, dict):
         return []

@@ -1,9 +1,13 @@
-"""What a sandbox cluster holds before anybody uses it: a node, Flux, its CRDs, and the roles."""
+"""What a sandbox cluster holds before anybody uses it: a node, Flux, its CRDs, the roles, and Sluice's gate.
+
+The policies are there to be read; the sandbox does not evaluate them. Its small Flux keeps to the roles.
+"""
 
 from __future__ import annotations
 
+from bot.flux import gate
 from bot.sandbox.cluster_errors import Json
-from bot.sandbox.cluster_kinds import HELM, KINDS, KUSTOMIZE, RBAC, SOURCE
+from bot.sandbox.cluster_kinds import HELM, KINDS, KNOWN_SPEC_FIELDS, KUSTOMIZE, RBAC, SOURCE, Kind
 
 _FLUX_VERSION = "v2.9.3"
 _ALL = ["get", "list", "watch", "create", "update", "patch", "delete"]
@@ -23,7 +27,8 @@ def objects(*, cancel_health_checks: bool = True) -> list[Json]:
     namespaces = [_object("v1", "Namespace", name) for name in ("default", "kube-system", "flux-system")]
     labels = {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": "sandbox"}
     node = _object("v1", "Node", "sandbox", labels=labels)
-    return [*namespaces, node, *_crds(), *_roles(), *_controllers(cancel_health_checks)]
+    ours = [*gate.manifests(gate.RIGHTS), *gate.manifests(gate.POLICIES)]
+    return [*namespaces, node, *_crds(), *_roles(), *ours, *_controllers(cancel_health_checks)]
 
 
 def _object(api_version: str, kind: str, name: str, namespace: str = "", **more: Json) -> Json:
@@ -45,7 +50,7 @@ def _crds() -> list[Json]:
                 "group": kind.group,
                 "names": {"kind": kind.kind, "plural": kind.plural, "singular": kind.kind.lower()},
                 "scope": "Namespaced",
-                "versions": [{"name": kind.version, "served": True, "storage": True}],
+                "versions": [{"name": kind.version, "served": True, "storage": True, "schema": _schema(kind)}],
             },
         )
         for kind in KINDS
@@ -53,12 +58,19 @@ def _crds() -> list[Json]:
     ]
 
 
+def _schema(kind: Kind) -> Json:
+    """The spec's fields by name alone: the sandbox checks the few rules of theirs itself."""
+    open_ended = {"x-kubernetes-preserve-unknown-fields": True}
+    fields = dict.fromkeys(sorted(KNOWN_SPEC_FIELDS[kind.kind]), open_ended)
+    properties = {"spec": {"type": "object", "properties": fields}, "status": {"type": "object", **open_ended}}
+    return {"openAPIV3Schema": {"type": "object", "properties": properties}}
+
+
 def _roles() -> list[Json]:
     everything = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
-    deployer = _rules(_DEPLOYER)
     edit = _rules([*_DEPLOYER, *_FLUX_KINDS])
     admin = [*edit, *_rules([(RBAC, ["roles", "rolebindings"])])]
-    named = {"cluster-admin": everything, "admin": admin, "edit": edit, "sluice-deployer": deployer}
+    named = {"cluster-admin": everything, "admin": admin, "edit": edit}
     return [_object(f"{RBAC}/v1", "ClusterRole", name) | {"rules": rules} for name, rules in named.items()]
 
 

@@ -75,7 +75,7 @@ class Store:
         self.version = 1000
         self.compacted = 1000
         self.writes: list[tuple[str, str, str, str]] = []
-        self.spec_fields: dict[str, frozenset[str]] = dict(KNOWN_SPEC_FIELDS)
+        self.lenient = True  # kinds are served without their CRD
         self._objects: dict[Kind, dict[Key, Json]] = {kind: {} for kind in KINDS}
         self._events: list[Event] = []
         self._callbacks: list[Callable[[Event], None]] = []
@@ -126,6 +126,28 @@ class Store:
 
         return unsubscribe
 
+    def serves(self, kind: Kind) -> bool:
+        """Whether the API has a kind: a custom one only as its CRD says."""
+        with self.lock:
+            return not kind.custom or self.lenient or self._definition(kind) is not None
+
+    def spec_fields(self, kind: Kind) -> frozenset[str] | None:
+        """The top-level fields that the spec of a custom kind has by its CRD."""
+        if not kind.custom:
+            return None
+        with self.lock:
+            version = self._definition(kind)
+        if version is None:
+            return KNOWN_SPEC_FIELDS[kind.kind]
+        schema = version.get("schema", {}).get("openAPIV3Schema", {})
+        return frozenset(schema.get("properties", {}).get("spec", {}).get("properties", {}))
+
+    def _definition(self, kind: Kind) -> Json | None:
+        """The version of the kind's CRD that the sandbox serves."""
+        found = self._objects[BY_KIND["CustomResourceDefinition"]].get(("", f"{kind.plural}.{kind.group}"))
+        versions = found["spec"]["versions"] if found else []
+        return next((each for each in versions if each["name"] == kind.version and each.get("served")), None)
+
     # Writing
 
     def create(self, kind: Kind, namespace: str, obj: Json, write: Write) -> Json:
@@ -170,7 +192,7 @@ class Store:
         if write.subresource == "status":
             wanted = {key: wanted[key] for key in ("apiVersion", "kind", "metadata", "status") if key in wanted}
             wanted["metadata"] = {}
-        fields = undeclared(kind, wanted, self.spec_fields)
+        fields = undeclared(wanted, self.spec_fields(kind))
         if fields:
             raise not_in_schema(kind, written, name, fields)
         with self.lock:
@@ -223,7 +245,7 @@ class Store:
         self._finish(kind, new)
 
     def _finish(self, kind: Kind, new: Json) -> None:
-        for name in undeclared(kind, new, self.spec_fields):
+        for name in undeclared(new, self.spec_fields(kind)):
             del new["spec"][name]
         validate(kind, new)
         with_defaults(kind, new)

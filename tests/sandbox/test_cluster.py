@@ -300,7 +300,7 @@ def test_a_field_that_the_crd_lacks(served: Served) -> None:
 
 @sandbox_only
 def test_an_older_crd(served: Served) -> None:
-    served.cluster.spec_fields["GitRepository"] -= {"sparseCheckout"}
+    served.cluster.drop_field("GitRepository", "sparseCheckout")
     assert refused(lambda: served.apply(source(sparseCheckout=["a"])))["code"] == 500
 
 

@@ -15,7 +15,7 @@ from bot.core.errors import TemporaryError, UserError
 from bot.core.ports import Cluster, Forge, PullRequest
 from bot.core.results import Result, refused
 from bot.core.roles import Role, refusal
-from bot.store import heads, leases, log, outbox
+from bot.store import git_sync, heads, leases, log, outbox
 from bot.store.transactions import Store
 from models import Repository, Run
 
@@ -50,6 +50,8 @@ class Runner:
         text = f"I {why} (run `{run.id}`). Nothing more will be tried; repeat the command when the cause is mended."
         call = msgspec.convert(run.call, Call)
         await self._finish(repository, run, call, Result(outcome="failed", code="gave_up", text=text))
+        async with self.store.write() as tx:
+            await git_sync.given_up(tx, repository, run.id, f"the run {why}")
 
     async def _result(self, repository: Repository, run: Run, call: Call) -> Result:
         forge = self.forges.get(repository.provider)

@@ -20,7 +20,7 @@ class Notification(Leased, Base):
 
     __tablename__ = "notifications"
     __table_args__ = (
-        sa.UniqueConstraint("kind", "repository_id", "target", "context", "sequence"),
+        sa.UniqueConstraint("repository_id", "kind", "target", "context", "sequence"),
         sa.Index(None, "status", "due_at"),
     )
 

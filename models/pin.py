@@ -6,7 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Row
+from models.base import Base, Row, live_once
 
 
 class Pin(Row, Base):
@@ -14,13 +14,8 @@ class Pin(Row, Base):
 
     __tablename__ = "pins"
     __table_args__ = (
-        sa.Index(
-            "uq_pins_environment_id_live",
-            "environment_id",
-            unique=True,
-            sqlite_where=sa.text("ended_at IS NULL"),
-            postgresql_where=sa.text("ended_at IS NULL"),
-        ),
+        live_once("pins", "environment_id", where="ended_at IS NULL"),
+        sa.Index(None, "environment_id"),
         sa.Index(None, "pull_request"),
     )
 

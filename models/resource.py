@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Row, Word
+from models.base import Base, Row, Word, live_once
 
 
 class GitopsResource(Row, Base):
@@ -15,24 +15,9 @@ class GitopsResource(Row, Base):
 
     __tablename__ = "gitops_resources"
     __table_args__ = (
-        sa.Index(
-            "uq_gitops_resources_environment_id_type_live",
-            "environment_id",
-            "type",
-            unique=True,
-            sqlite_where=sa.text("deleted_at IS NULL"),
-            postgresql_where=sa.text("deleted_at IS NULL"),
-        ),
-        sa.Index(
-            "uq_gitops_resources_object_live",
-            "cluster",
-            "namespace",
-            "type",
-            "name",
-            unique=True,
-            sqlite_where=sa.text("deleted_at IS NULL"),
-            postgresql_where=sa.text("deleted_at IS NULL"),
-        ),
+        live_once("gitops_resources", "environment_id", "type"),
+        live_once("gitops_resources", "cluster", "namespace", "type", "name"),
+        sa.Index(None, "environment_id"),
     )
 
     project_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("projects.id", ondelete="CASCADE"), index=True)

@@ -46,7 +46,9 @@ def upgrade() -> None:
     _people()
     _pointers(new=True)
     _soft_deletion()
+    _notifications("repository_id", "kind", before=("kind", "repository_id"))
     _gitops_resources()
+    _index("pins", "environment_id")
     _unified_events()
     _event_chain()
     _initialization_steps()
@@ -74,8 +76,9 @@ def downgrade() -> None:
     ):
         op.drop_table(table)
     _unified_events_before()
-    with op.batch_alter_table("gitops_resources") as table:
-        table.drop_column("adopted")
+    op.drop_index(op.f("ix_pins_environment_id"), "pins")
+    _gitops_resources_before()
+    _notifications("kind", "repository_id", before=("repository_id", "kind"))
     _soft_deletion_before()
     _pointers(new=False)
     for name in ("git_platform_connections", "memberships", "users"):
@@ -175,9 +178,39 @@ def _soft_deletion_before() -> None:
         table.create_unique_constraint(op.f("uq_projects_repository_id_slug"), ["repository_id", "slug"])
 
 
+OBJECT = ("cluster", "namespace", "type", "name")
+
+
 def _gitops_resources() -> None:
     with op.batch_alter_table("gitops_resources") as table:
         table.add_column(sa.Column("adopted", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.drop_index("uq_gitops_resources_object_live", "gitops_resources")
+    _once("gitops_resources", *OBJECT)
+    _index("gitops_resources", "environment_id")
+
+
+def _gitops_resources_before() -> None:
+    op.drop_index(op.f("ix_gitops_resources_environment_id"), "gitops_resources")
+    op.drop_index(f"uq_gitops_resources_{'_'.join(OBJECT)}_live", "gitops_resources")
+    live = sa.text("deleted_at IS NULL")
+    op.create_index(
+        "uq_gitops_resources_object_live",
+        "gitops_resources",
+        list(OBJECT),
+        unique=True,
+        sqlite_where=live,
+        postgresql_where=live,
+    )
+    with op.batch_alter_table("gitops_resources") as table:
+        table.drop_column("adopted")
+
+
+def _notifications(*leading: str, before: tuple[str, ...]) -> None:
+    """The unique index leads with the repository, so that its deletion need not read the whole table."""
+    rest = ("target", "context", "sequence")
+    with op.batch_alter_table("notifications") as table:
+        table.drop_constraint(op.f(f"uq_notifications_{'_'.join((*before, *rest))}"), type_="unique")
+        table.create_unique_constraint(op.f(f"uq_notifications_{'_'.join((*leading, *rest))}"), [*leading, *rest])
 
 
 def _unified_events() -> None:

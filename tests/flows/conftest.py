@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
+from tests.plans import plans
 from tests.world import Place, World
+
+__all__ = ["environ", "plans", "shared", "world"]
 
 
 class Shared:

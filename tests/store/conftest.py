@@ -1,5 +1,6 @@
 """Databases for the tests of this folder."""
 
+from tests.plans import plans
 from tests.postgres import database_url, postgres_url
 
-__all__ = ["database_url", "postgres_url"]
+__all__ = ["database_url", "plans", "postgres_url"]

@@ -52,6 +52,7 @@ async def another(ctx: Context, args: Args) -> Result:
 def commands_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A second folder of commands, as one more file in `handlers/commands` would be."""
     package = importlib.import_module("handlers.commands")
+    registry.discover()  # a module that was imported once does not register again
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     registry.discover()  # what is imported already would not register again
     before = dict(registry._commands)

@@ -13,8 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from bot import log, registry, settings
-from bot.core import repoconfig
+from bot.core import repoconfig, schemas
 from bot.core.errors import BotError, ConfigError, UserError
+from bot.core.policy import Policy
+from bot.core.policy import parse as parse_policy
 
 app = App(
     name="sluice",
@@ -120,19 +122,47 @@ def show_settings() -> None:
 
 
 @app.command(name="check-config")
-def check_config(file: Path = Path(repoconfig.FILE), *, branch: str = "main") -> None:
-    """Check a repository's .sluice.yaml.
+def check_config(
+    file: Path = Path(repoconfig.FILE), *, branch: str = "main", schema: bool = False, policy: Path | None = None
+) -> None:
+    """Check a repository's .sluice.yaml, or the operator's policy.
 
     Parameters
     ----------
     file
-        The file to check.
+        The file to check; with --schema: config or policy.
     branch
         The repository's default branch.
+    schema
+        Print the JSON Schema instead.
+    policy
+        Check this policy file, too; without FILE only that.
     """
+    if schema:
+        name = "config" if file == Path(repoconfig.FILE) else str(file)
+        if name not in schemas.PUBLISHED:
+            raise ConfigError(f"there is no schema {name}; there are {', '.join(schemas.PUBLISHED)}")
+        sys.stdout.write(schemas.text(schemas.PUBLISHED[name]()))
+        return
+    limits = _checked_policy(policy) if policy else None
+    if limits is None or file.is_file():
+        _checked_config(file, branch)
+
+
+def _content(file: Path) -> bytes:
     if not file.is_file():
         raise ConfigError(f"there is no file {file}")
-    config = repoconfig.parse(file.read_bytes(), branch, file.resolve().parent.name, str(file))
+    return file.read_bytes()
+
+
+def _checked_policy(file: Path) -> Policy:
+    found = parse_policy(_content(file), str(file))
+    out.print(f"{file}: {len(found.rules or ())} rules")
+    return found
+
+
+def _checked_config(file: Path, branch: str) -> None:
+    config = repoconfig.parse(_content(file), branch, file.resolve().parent.name, str(file))
     for project in config.projects:
         for each in project.environments:
             out.print(f"{project.name}/{each.name}: {each.path} of {each.branch}, cluster {each.cluster}")

@@ -59,7 +59,8 @@ NAMESPACE = Text(
     length=_LABEL_LENGTH,
 )
 SERVICE_ACCOUNT = Text(
-    rules=((r"^(?!.*\.\.)[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?$", "must be lower-case letters, digits, - and ."),),
+    shortest=0,
+    rules=((r"^(?!.*\.\.)(?:[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?)?$", "must be lower-case letters, digits, - and ."),),
     length="must be the name of a service account",
 )
 PATH = Text(
@@ -207,7 +208,7 @@ ENVIRONMENT = Fields(
         ),
         "service_account": Field(
             kind=SERVICE_ACCOUNT,
-            doc="Whom Flux applies as, in the project's namespace; the operator's policy must allow it",
+            doc='Whom Flux applies as, in the project\'s namespace; the operator must allow it, and "" (nobody), too',
             default="sluice-<name>, made by Sluice",
             example="web-deployer",
         ),

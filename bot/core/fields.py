@@ -161,13 +161,16 @@ class OneOf(msgspec.Struct, frozen=True):
 
 
 class Many(msgspec.Struct, frozen=True):
-    """A list, each entry once."""
+    """A list, each entry once; with `or_one` a single entry may stand there without a list."""
 
     kind: Kind
     most: int = 50
+    or_one: bool = False
 
     def read(self, reader: Reader, node: yaml.Node, path: str) -> tuple[Any, ...]:
         """The entries in their order."""
+        if self.or_one and isinstance(node, yaml.ScalarNode):
+            return (self.kind.read(reader, node, path),)
         if not isinstance(node, yaml.SequenceNode):
             reader.refuse(node, path, "must be a list")
         found: list[Any] = []
@@ -183,7 +186,8 @@ class Many(msgspec.Struct, frozen=True):
 
     def schema(self) -> Schema:
         """An array."""
-        return {"type": "array", "items": self.kind.schema(), "maxItems": self.most, "uniqueItems": True}
+        array = {"type": "array", "items": self.kind.schema(), "maxItems": self.most, "uniqueItems": True}
+        return {"anyOf": [self.kind.schema(), array]} if self.or_one else array
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,7 +243,7 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
             schema["required"] = required
         if self.one_of:
             pairs_ = [(a, b) for i, a in enumerate(self.one_of) for b in self.one_of[i + 1 :]]
-            schema["allOf"] = [{"not": {"required": list(pair)}} for pair in pairs_]
+            schema["allOf"] = [{"not": {"type": "object", "required": list(pair)}} for pair in pairs_]
         if self.may_be_empty:
             schema["type"] = ["object", "null"]
         return schema
@@ -344,7 +348,7 @@ _ARTICLES = {
 
 def described(field: Field) -> Schema:
     """A field's schema with what editors show of it."""
-    description = field.doc + (f" Default: {field.default}." if field.default else "")
+    description = f"{field.doc}." + (f" Default: {field.default}." if field.default else "")
     schema = {"description": description, **field.kind.schema()}
     if field.example:
         schema["examples"] = [yaml.safe_load(field.example)]

@@ -50,7 +50,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     branch: str
     namespace: str | None = None  # None: named after the project's namespace
     cluster: str = "default"
-    service_account: str
+    service_account: str  # "": Flux applies without impersonation
     interval: str = "10m"
     timeout: str = "5m"
     auto_sync: bool = True

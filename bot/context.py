@@ -1,11 +1,14 @@
 """What a handler may touch: its run, its repository, the forge, the clusters and the store."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bot.core import policy
 from bot.core.calls import Call
 from bot.core.errors import UserError
+from bot.core.policy import Policy
 from bot.core.ports import Cluster, Forge, PullRequest
+from bot.core.repoconfig import Environment
 from bot.store.transactions import Store
 from models import Repository, Run
 
@@ -21,6 +24,11 @@ class GitCredentials:
         return f"GitCredentials(username={self.username!r})"
 
 
+def known_as(repository: Repository) -> str:
+    """The repository as the operator's policy names it."""
+    return f"{repository.provider}:{repository.full_name}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """One run and its surroundings. `pull_request` is as the forge tells it now; None for work without one."""
@@ -29,6 +37,7 @@ class Context:
     forge: Forge
     clusters: Mapping[str, Cluster]
     git_credentials: GitCredentials | None
+    policy: Policy
     repository: Repository
     run: Run
     call: Call
@@ -41,6 +50,19 @@ class Context:
             known = ", ".join(sorted(self.clusters)) or "none"
             raise UserError("cluster_unknown", f"there is no cluster `{name}`; configured: {known}")
         return self.clusters[name]
+
+    @property
+    def policy_digest(self) -> str:
+        """What the operator's policy says of this repository."""
+        return policy.digest(self.policy, known_as(self.repository))
+
+    def check_policy(self, environments: Sequence[Environment]) -> None:
+        """UserError with every reason for which the operator's policy does not allow them."""
+        refused = [
+            each for wanted in environments for each in policy.refusals(self.policy, known_as(self.repository), wanted)
+        ]
+        if refused:
+            raise UserError(refused[0].code, "; ".join(each.text for each in refused))
 
     @property
     def change(self) -> PullRequest:

@@ -34,6 +34,9 @@ async def examine(settings: Settings) -> list[Finding]:
     """Look at the database, the forges and the clusters."""
     findings = [await _database(settings)]
     findings += [finding async for finding in _forges(settings)]
+    if settings.policy.allow_cluster_admin:
+        advice = "unset SLUICE_ALLOW_CLUSTER_ADMIN, and let every environment have its service account"
+        findings.append(Finding("policy", Level.FAILED, "environments may be applied as a cluster admin", advice))
     clusters = make_clusters(settings)
     for cluster in clusters.values():
         findings += await _cluster(cluster)

@@ -8,10 +8,11 @@ import msgspec
 import structlog
 
 from bot import registry
-from bot.context import Context, GitCredentials
+from bot.context import Context, GitCredentials, known_as
 from bot.core.arguments import convert
 from bot.core.calls import Call
 from bot.core.errors import TemporaryError, UserError
+from bot.core.policy import Policy, capped
 from bot.core.ports import Cluster, Forge, PullRequest
 from bot.core.results import Result, refused
 from bot.core.roles import Role, refusal
@@ -30,6 +31,7 @@ class Runner:
     forges: Mapping[str, Forge]
     clusters: Mapping[str, Cluster]
     git_credentials: Mapping[str, GitCredentials]
+    policy: Policy
 
     async def execute(self, run: Run) -> datetime | None:
         """Carry out a leased run. Trouble worth waiting for is raised; all else ends the run."""
@@ -63,6 +65,7 @@ class Runner:
             forge=forge,
             clusters=self.clusters,
             git_credentials=self.git_credentials.get(repository.provider),
+            policy=self.policy,
             repository=repository,
             run=run,
             call=call,
@@ -79,13 +82,17 @@ class Runner:
         if change.state not in command.on:
             raise UserError("wrong_state", f"`/{command.name}` does not work on a {change.state} pull request")
         if command.needs > Role.NONE:
-            has = await context.forge.role(context.repository.full_name, call.actor)
-            why = refusal(command.needs, has)
-            if why:
-                raise UserError("not_permitted", why)
+            self._permit(context, command, await context.forge.role(context.repository.full_name, call.actor))
         if change.head_repository_id != context.repository.forge_id and command.needs > Role.NONE:
             raise UserError("fork_not_allowed", "pull requests from forks run no commands here")
         return await command.handler(context, convert(call.words, command.arguments, command.name))
+
+    def _permit(self, context: Context, command: registry.Command, role: Role) -> None:
+        """Whether the role on the forge is enough, after the operator's policy capped it."""
+        has = capped(self.policy, known_as(context.repository), context.call.actor, role)
+        why = refusal(command.needs, has)
+        if why:
+            raise UserError("not_permitted", why + ("; the operator allows no more here" if has < role else ""))
 
     async def _pull_request(self, forge: Forge, repository: Repository, call: Call) -> PullRequest | None:
         """The pull request as the forge tells it now; its head goes into the ledger for later commands."""

@@ -15,7 +15,10 @@ from uuid import UUID
 
 import msgspec
 
-from bot.core.errors import ConfigError
+from bot.core.config_fields import CLUSTER
+from bot.core.errors import ConfigError, UserError
+from bot.core.policy import DEFAULT_CLUSTER, Policy
+from bot.core.policy import parse as parse_policy
 
 PREFIX = "SLUICE_"
 FORGES = ("github", "gitea")
@@ -59,6 +62,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     secret_keys: tuple[bytes, ...] = ()
     kubeconfig: Path | None = None
+    kubeconfigs: dict[str, Path] = {}
+    in_pod: bool = False
+    policy: Policy = Policy()
     forges: dict[str, ForgeSettings] = {}
 
     def __repr__(self) -> str:
@@ -102,7 +108,12 @@ GENERAL = (
         "as base64, hex or plain text, separated by commas",
         "",
     ),
-    Described("KUBECONFIG", "how to reach the cluster; without it the service account of the pod", ""),
+    Described("KUBECONFIG", "how to reach the cluster `default`; without it the service account of the pod", ""),
+    Described("KUBECONFIGS", "more clusters, by the names that .sluice.yaml uses: NAME=FILE,NAME=FILE", ""),
+    Described("POLICY", "what repositories may do in the clusters, as YAML; mostly named by its file", ""),
+    Described(
+        "ALLOW_CLUSTER_ADMIN", "true: environments may be applied without a service account of their own", "false"
+    ),
 )
 PER_FORGE = (
     Described(
@@ -116,7 +127,8 @@ PER_FORGE = (
     Described("GIT_TOKEN", "a read-only token that Flux fetches with", ""),
 )
 DEFAULT_URLS = {"github": "https://api.github.com"}
-PLANNED = re.compile(r"GITLAB_\w+|POLICY|ALLOW_CLUSTER_ADMIN|(GITHUB|GITEA)_APP_(ID|PRIVATE_KEY)")
+PLANNED = re.compile(r"GITLAB_\w+|(GITHUB|GITEA)_APP_(ID|PRIVATE_KEY)")
+AS_WRITTEN = ("POLICY",)  # their first lines count
 # Kubernetes gives every pod the addresses of the namespace's Services; one called "sluice" gives SLUICE_PORT=tcp://….
 SERVICE_LINK = re.compile(r"SLUICE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://")
@@ -148,6 +160,9 @@ def load(environ: Mapping[str, str], *, serving: bool = True) -> Settings:
         public_url=reader.take("PUBLIC_URL", _web_url, None),
         secret_keys=reader.take("SECRET_KEYS", _secret_keys, ()),
         kubeconfig=reader.take("KUBECONFIG", _file, None),
+        kubeconfigs=reader.take("KUBECONFIGS", _kubeconfigs, {}),
+        in_pod="KUBERNETES_SERVICE_HOST" in environ,
+        policy=_policy_of(reader),
         forges=forges,
     )
     problems += _shared_secrets(forges)
@@ -159,6 +174,12 @@ def load(environ: Mapping[str, str], *, serving: bool = True) -> Settings:
     if problems:
         raise ConfigError("\n".join(problems))
     return settings
+
+
+def _policy_of(reader: "_Reader") -> Policy:
+    allowed = reader.take("ALLOW_CLUSTER_ADMIN", _flag, False)
+    policy = reader.take("POLICY", _policy, Policy())
+    return msgspec.structs.replace(policy, allow_cluster_admin=allowed)
 
 
 class _Reader:
@@ -199,7 +220,7 @@ def _values(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
             if content is None:
                 problems.append(f"{variable}: the file that it names cannot be read as text")
             elif content:
-                values[target] = content
+                values[target] = content if target in AS_WRITTEN else content.strip()
         elif text.strip():
             values[target] = text.strip()
     return values
@@ -220,7 +241,7 @@ def _unknown(variable: str, name: str, known: set[str]) -> str:
 
 def _content(path: str) -> str | None:
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        return Path(path).read_text(encoding="utf-8").rstrip()
     except (OSError, UnicodeDecodeError):
         return None
 
@@ -336,6 +357,32 @@ def _file(text: str) -> Path:
     if not path.is_file():
         raise ValueError(f"there is no file {text}")
     return path
+
+
+def _kubeconfigs(text: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for part in filter(None, (part.strip() for part in re.split(r"[,\n]", text))):
+        name, given, path = part.partition("=")
+        problem = CLUSTER.problem(name)
+        if not given or problem:
+            raise ValueError(f"{part!r} is not NAME=FILE" + (f"; the name {problem}" if given else ""))
+        if name == DEFAULT_CLUSTER or name in found:
+            raise ValueError(f"{name} is there twice" if name in found else f"the cluster {name} is {PREFIX}KUBECONFIG")
+        found[name] = _file(path)
+    return found
+
+
+def _policy(text: str) -> Policy:
+    try:
+        return parse_policy(text.encode(), "the policy")
+    except UserError as error:
+        raise ValueError(error.message) from error
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("neither true nor false")
+    return text == "true"
 
 
 def _token(text: str) -> str:

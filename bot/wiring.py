@@ -10,6 +10,7 @@ import structlog
 from bot import registry
 from bot.context import GitCredentials
 from bot.core.deployments import UNSETTLED
+from bot.core.policy import DEFAULT_CLUSTER, Policy
 from bot.core.ports import Bell, Cluster, Forge
 from bot.deploying import Deployer
 from bot.flux.cluster import KubernetesCluster
@@ -41,10 +42,15 @@ def make_forges(settings: Settings) -> dict[str, Forge]:
 
 
 def make_clusters(settings: Settings) -> dict[str, KubernetesCluster]:
-    """The cluster of the kubeconfig, or the one that this process runs in."""
+    """The clusters by their names; `default` is that of the kubeconfig, or the one that this process runs in."""
+    named = {name: KubernetesCluster.from_kubeconfig(name, path) for name, path in settings.kubeconfigs.items()}
     if settings.kubeconfig is not None:
-        return {"default": KubernetesCluster.from_kubeconfig("default", settings.kubeconfig)}
-    return {"default": KubernetesCluster.in_cluster("default")}
+        default = KubernetesCluster.from_kubeconfig(DEFAULT_CLUSTER, settings.kubeconfig)
+    elif settings.in_pod or not named:
+        default = KubernetesCluster.in_cluster(DEFAULT_CLUSTER)
+    else:
+        return named
+    return {DEFAULT_CLUSTER: default, **named}
 
 
 class Backend:
@@ -73,7 +79,7 @@ class Backend:
         self.store = Store(self.database, self._bell, now)
         self.forges: Mapping[str, Forge] = make_forges(settings)
         self.clusters = make_clusters(settings)
-        self._desks = make_desks(self.store, self.forges, self.clusters, git_credentials(settings))
+        self._desks = make_desks(self.store, self.forges, self.clusters, git_credentials(settings), settings.policy)
         self.sweeper = Sweeper(self.store, self.forges, self._desks)
         if self._observe:
             self._observers = [asyncio.create_task(self._observer(cluster).run()) for cluster in self.clusters.values()]
@@ -127,10 +133,11 @@ def make_desks(
     forges: Mapping[str, Forge],
     clusters: Mapping[str, Cluster],
     credentials: Mapping[str, GitCredentials],
+    policy: Policy,
 ) -> dict[str, Desk[Any]]:
     """The queues and what is done for each."""
     opener = Opener(store, forges)
-    runner = Runner(store, forges, clusters, credentials)
+    runner = Runner(store, forges, clusters, credentials, policy)
     deployer = Deployer(store, forges, clusters, dict.fromkeys(credentials, True))
     reporter = Reporter(store, forges)
     return {

@@ -177,7 +177,7 @@ class MortalBackend(Backend):
         forges = {name: cast(Any, MortalPort(each, self.life, "forge")) for name, each in self.forges.items()}
         clusters = {name: cast(Any, MortalPort(each, self.life, "cluster")) for name, each in self.clusters.items()}
         store = MortalStore(self.store, self.life)
-        self._desks = make_desks(store, forges, clusters, git_credentials(self._settings))
+        self._desks = make_desks(store, forges, clusters, git_credentials(self._settings), self._settings.policy)
         self.sweeper = Sweeper(self.store, forges, self._desks)
 
     async def serve(self, queue: str, id: UUID) -> None:

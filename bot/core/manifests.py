@@ -150,7 +150,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     source: str  # the name of the GitRepository
     target: str  # the namespace of the workloads
-    account: str | None = None  # None: sluice-<environment>
+    account: str | None = None  # None: sluice-<environment>; "": Flux applies as itself
     interval: str = "10m"
     retry_interval: str = "30s"
     timeout: str = "5m"
@@ -210,14 +210,15 @@ def kustomization(owner: Owner, rollout: Rollout) -> Manifest:
 
 
 def _owned_spec(rollout: Rollout) -> dict[str, Any]:
-    return {
+    account = account_name(rollout.environment) if rollout.account is None else rollout.account
+    spec = {
         "path": "./" + rollout.path.strip("/").removeprefix("./"),
         "prune": True,
         "deletionPolicy": "Orphan",
         "targetNamespace": rollout.target,
-        "serviceAccountName": rollout.account or account_name(rollout.environment),
         "sourceRef": {"kind": "GitRepository", "name": rollout.source},
     }
+    return spec | {"serviceAccountName": account} if account else spec
 
 
 def service_account(owner: Owner, environment: str) -> Manifest:

@@ -31,6 +31,7 @@ class Wish:
     requested_by: str
     inputs_digest: str
     config_digest: str
+    policy_digest: str
     run_id: UUID
     pull_request: int | None = None
     patience: timedelta = timedelta(minutes=7)
@@ -196,6 +197,7 @@ async def _insert(tx: Transaction, where: Place, wish: Wish, phase: Phase) -> De
         status=phase,
         inputs_digest=wish.inputs_digest,
         config_digest=wish.config_digest,
+        policy_digest=wish.policy_digest,
         deadline_at=tx.now + wish.patience,
         created_at=tx.now,
         due_at=tx.now,

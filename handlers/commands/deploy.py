@@ -132,6 +132,7 @@ async def _pin(tx: Transaction, ctx: Context, plan: Plan) -> None:
         requested_by=ctx.run.actor,
         inputs_digest=plan.evidence.inputs_digest,
         config_digest=plan.evidence.config_digest,
+        policy_digest=ctx.policy_digest,
         run_id=ctx.run.id,
         pull_request=ctx.change.number,
         patience=patience(environment),

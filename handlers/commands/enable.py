@@ -113,6 +113,7 @@ async def _config(ctx: Context, tree: Tree) -> tuple[repoconfig.Environment, ...
     config = repoconfig.parse(content, branch, ctx.repository.full_name)
     for project in config.projects:
         _refuse_unenforced(project, several=len(config.projects) > 1)
+        ctx.check_policy(project.environments)
     return config.projects[0].environments
 
 
@@ -305,6 +306,7 @@ async def _activate(
             requested_by=ctx.run.actor,
             inputs_digest=evidence[name].inputs_digest,
             config_digest=evidence[name].config_digest,
+            policy_digest=ctx.policy_digest,
             run_id=ctx.run.id,
             pull_request=ctx.call.number,
             patience=patience(where.environment),

@@ -106,6 +106,7 @@ async def _follow_again(
         requested_by=ctx.run.actor,
         inputs_digest=evidence.inputs_digest,
         config_digest=evidence.config_digest,
+        policy_digest=ctx.policy_digest,
         run_id=ctx.run.id,
         pull_request=args.number,
         patience=patience(environment),

@@ -137,6 +137,7 @@ async def _wish(tx: Transaction, ctx: Context, where: Place, args: Follow, evide
         requested_by=ctx.run.actor,
         inputs_digest=evidence.inputs_digest,
         config_digest=evidence.config_digest,
+        policy_digest=ctx.policy_digest,
         run_id=ctx.run.id,
     )
 

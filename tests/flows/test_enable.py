@@ -74,8 +74,19 @@ async def test_added_folders_are_taken(world: World) -> None:
     assert await ask(world) == ("done", None)
 
 
-async def test_a_namespace_of_somebody_else(world: World) -> None:
-    """A namespace that exists without this project's label is not touched, and nothing counts as enabled."""
+class TestForeignNamespace:
+    """The operator's policy allows a namespace that is somebody else's."""
+
+    @pytest.fixture
+    def environ(self) -> dict[str, str]:
+        return {"SLUICE_POLICY": "version: 1\nrepositories: [{match: acme/*, namespaces: [taken-*]}]"}
+
+    async def test_it_is_left_alone(self, world: World) -> None:
+        """A namespace that exists without this project's label is not touched, and nothing counts as enabled."""
+        await a_namespace_of_somebody_else(world)
+
+
+async def a_namespace_of_somebody_else(world: World) -> None:
     world.cluster.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"taken-{world.repository[5:]}"}}, "somebody"
     )

@@ -9,6 +9,7 @@ import pytest
 from rich.pretty import pretty_repr
 
 from bot.core.errors import ConfigError
+from bot.core.policy import Policy
 from bot.settings import Settings, describe, load
 
 SECRET = "a-planted-secret-of-github"
@@ -64,6 +65,44 @@ def test_everything_set(tmp_path: Path) -> None:
     assert gitea.url == "https://git.example"
     assert gitea.webhook_secrets == (b"first-secret-of-gitea", b"second-secret-of-gitea")
     assert (gitea.token, gitea.git_username, gitea.git_token) == ("t0ken", "robot", "read-only")
+
+
+def test_several_clusters(tmp_path: Path) -> None:
+    """More clusters by name; `default` is the one of SLUICE_KUBECONFIG."""
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.write_text("x")
+    b.write_text("x")
+    settings = load({**GITHUB, "SLUICE_KUBECONFIGS": f"production={a}, edge={b}"})
+    assert settings.kubeconfigs == {"production": a, "edge": b}
+
+    for given, problem in (
+        (str(a), "is not NAME=FILE"),
+        (f"Edge={a}", "the name must be lower-case letters"),
+        (f"default={a}", "the cluster default is SLUICE_KUBECONFIG"),
+        (f"edge={a},edge={b}", "edge is there twice"),
+        ("edge=/nowhere", "there is no file /nowhere"),
+    ):
+        [found] = problems(KUBECONFIGS=given)
+        assert found.startswith("SLUICE_KUBECONFIGS: ")
+        assert problem in found
+
+
+def test_the_policy(tmp_path: Path) -> None:
+    """It is mostly named by its file; what is wrong with it stops the start, with its line."""
+    file = tmp_path / "policy.yaml"
+    file.write_text("\n\nversion: 1\nrepositories: [{match: a/*}]\n")
+    settings = load({**GITHUB, "SLUICE_POLICY_FILE": str(file), "SLUICE_ALLOW_CLUSTER_ADMIN": "true"})
+    assert settings.policy.rules is not None
+    assert settings.policy.rules[0].match == ("a/*",)
+    assert settings.policy.allow_cluster_admin
+    assert load(GITHUB).policy == Policy()
+
+    file.write_text("\n\nversion: 1\nrepositries: []\n")
+    [found] = problems(POLICY_FILE=str(file))
+    assert found == (
+        "SLUICE_POLICY: the policy line 4, column 1: repositries is not known here; did you mean `repositories`?"
+    )
+    assert problems(ALLOW_CLUSTER_ADMIN="yes") == ["SLUICE_ALLOW_CLUSTER_ADMIN: neither true nor false"]
 
 
 @pytest.mark.parametrize(
@@ -148,8 +187,8 @@ def test_values_from_files(tmp_path: Path) -> None:
 
 
 def test_limits_that_are_not_kept_yet_are_refused() -> None:
-    """An operator who sets a policy must not believe that it holds."""
-    assert problems(POLICY_FILE="/etc/sluice/policy.yaml") == ["SLUICE_POLICY_FILE: this is not built yet; remove it"]
+    """An operator who sets something must not believe that it holds."""
+    assert problems(GITLAB_TOKEN="x") == ["SLUICE_GITLAB_TOKEN: this is not built yet; remove it"]
 
 
 def test_no_webhook_secret_at_all() -> None:
@@ -226,7 +265,10 @@ def test_nothing_secret_is_shown() -> None:
 def test_the_description_is_whole() -> None:
     """Every field is described, with the default that it has."""
     described = {each.name: each for each in describe()}
-    fields = {f"SLUICE_{field.name.upper()}" for field in msgspec.structs.fields(Settings)} - {"SLUICE_FORGES"}
+    fields = {f"SLUICE_{field.name.upper()}" for field in msgspec.structs.fields(Settings)} - {
+        "SLUICE_FORGES",
+        "SLUICE_IN_POD",
+    }
 
     assert fields <= set(described)
     assert all(each.meaning for each in described.values())

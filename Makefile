@@ -36,7 +36,7 @@ demo: $(VENV)/.runtime ## Play a story in a sandbox: Python and make are enough
 	@$(BIN)/python -m bot demo
 
 test: $(VENV)/.dev ## Run the tests (not those that need the real servers)
-	@$(BIN)/python -m pytest -q -m "not e2e" -n auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest -q -m "not e2e" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev ## Lint, types, import rules
 	@$(BIN)/ruff check $(SOURCES)
@@ -52,7 +52,7 @@ servers-up: servers $(VENV)/.dev ## Start the real servers and print what to exp
 	@$(BIN)/python -m tests.servers.up
 
 e2e: servers $(VENV)/.dev ## Run the tests on the real servers
-	@$(BIN)/python -m pytest -q -m e2e -n 2 --dist loadfile --timeout 400 --deselect tests/e2e/test_timing.py
+	@$(BIN)/python -m pytest -q -m e2e -n 2 --dist loadfile --no-loadscope-reorder --timeout 400 --deselect tests/e2e/test_timing.py
 	@$(BIN)/python -m pytest -q -m e2e -s tests/e2e/test_timing.py
 
 bench: $(VENV)/.dev ## Measure; one JSON object a line

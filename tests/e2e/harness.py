@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import os
 import secrets
 import shutil
@@ -361,9 +362,9 @@ class Shop:
 
     # In the cluster.
 
-    @property
+    @functools.cached_property
     def namespace(self) -> str:
-        """The project's namespace, known by the address of its source."""
+        """The project's namespace, known by the address of its source; a project keeps it, so it is asked for once."""
         url = self.gitea.clone_url(self.repository)
         sources = self.plane.admin.list("GitRepository", selector="app.kubernetes.io/managed-by=sluice")
         found = {each["metadata"]["namespace"] for each in sources if each["spec"]["url"] == url}

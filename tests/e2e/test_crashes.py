@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ class Behind(Shop):
         self.lane, self.point = lane, point
         self.owner.create_hook(self.repository, f"{lane.web.url}/webhooks/gitea", lane.sluice.webhook_secret)
 
-    @property
+    @functools.cached_property
     def namespace(self) -> str:
         """Known by the address at which Flux fetches."""
         url = f"{self.lane.forge.url}/{self.repository}.git"
@@ -282,6 +283,3 @@ def crashes(control_plane: ControlPlane, gitea: Gitea, request: pytest.FixtureRe
 def test_a_crash(crashes: Crashes, point: Point) -> None:
     """SIGKILL at this point, and a new start: it ends as if nothing had happened."""
     crashes.result(point)
-
-
-# The API server.

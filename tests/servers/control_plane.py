@@ -12,6 +12,7 @@ import signal
 import ssl
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ import yaml
 from tests.servers import build, foreign, policies
 from tests.servers.certificates import Authority, write_kubeconfig
 from tests.servers.objects import Object, Objects, condition
-from tests.servers.processes import Process, StartError, free_port, stop_all
+from tests.servers.processes import GO, Process, StartError, free_port, stop_all
 from tests.servers.waiting import until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -61,7 +62,8 @@ class ControlPlane:
         self.sluice_kubeconfig = Path()
         self._authority = Authority(Path())
         self._processes: dict[str, Process] = {}
-        self._opened: list[Objects] = []
+        self._opened: dict[Path, Objects] = {}
+        self._opening = threading.RLock()
 
     # Start and stop
 
@@ -95,10 +97,11 @@ class ControlPlane:
 
     def _stop_processes(self) -> None:
         stop_all(list(self._processes.values()))
-        for each in self._opened:
+        for each in self._opened.values():
             each.close()
         self._opened.clear()
-        self.__dict__.pop("admin", None)
+        for name in ("admin", "operator"):
+            self.__dict__.pop(name, None)
 
     def _start(self) -> None:
         programs = build.ensure((*PROGRAMS, build.CRDS), lambda text: print(text, file=sys.stderr))
@@ -193,13 +196,14 @@ class ControlPlane:
         groups = GROUPS.get(user, ()) if groups is None else tuple(groups)
         name = "+".join((user, *groups)).replace(":", ".").replace("/", ".")
         path = self.folder / f"{name}.kubeconfig"
-        if path.exists():
-            return path
-        if self.foreign:
-            config = foreign.user_config(self.admin, self.folder, user, groups)
-        else:
-            config = self._authority.kubeconfig(self.url, user, groups)
-        return write_kubeconfig(path, config)
+        with self._opening:
+            if path.exists():
+                return path
+            if self.foreign:
+                config = foreign.user_config(self.admin, self.folder, user, groups)
+            else:
+                config = self._authority.kubeconfig(self.url, user, groups)
+            return write_kubeconfig(path, config)
 
     def objects_as(self, user: str, groups: Sequence[str] | None = None) -> Objects:
         """The cluster's objects as this user may read and write them."""
@@ -233,9 +237,10 @@ class ControlPlane:
         return self._processes[name].log.read_text(errors="replace")
 
     def _open(self, kubeconfig: Path) -> Objects:
-        opened = Objects(kubeconfig)
-        self._opened.append(opened)
-        return opened
+        with self._opening:
+            if kubeconfig not in self._opened:
+                self._opened[kubeconfig] = Objects(kubeconfig)
+            return self._opened[kubeconfig]
 
     # The programs and their flags
 
@@ -245,7 +250,7 @@ class ControlPlane:
         return self._processes[name]
 
     def _add(self, name: str, program: Path | str, *words: str, env: dict[str, str] | None = None) -> Process:
-        process = Process(name, [program, *words], self.folder, {"TMPDIR": str(self.folder), **(env or {})})
+        process = Process(name, [program, *words], self.folder, {**GO, "TMPDIR": str(self.folder), **(env or {})})
         self._processes[name] = process
         return process
 

@@ -20,7 +20,7 @@ import httpx2
 
 from tests.servers import build
 from tests.servers.gitea_account import Account, Files
-from tests.servers.processes import Process, StartError, free_port
+from tests.servers.processes import GO, Process, StartError, free_port
 from tests.servers.waiting import until
 
 ADMIN = "site-admin"
@@ -33,6 +33,7 @@ RUN_USER = {run_user}
 WORK_PATH = {folder}
 [database]
 DB_TYPE = sqlite3
+SQLITE_JOURNAL_MODE = WAL
 PATH = {folder}/gitea.db
 [repository]
 ROOT = {folder}/repositories
@@ -206,7 +207,7 @@ class Gitea:
             account = user.pw_uid
             for path in (self.folder, *self.folder.rglob("*")):
                 os.chown(path, user.pw_uid, user.pw_uid, follow_symlinks=False)
-        env = {"HOME": str(self.folder), "USER": user.pw_name, "GITEA_WORK_DIR": str(self.folder)}
+        env = {**GO, "HOME": str(self.folder), "USER": user.pw_name, "GITEA_WORK_DIR": str(self.folder)}
         settings = ["--config", str(self.folder / "app.ini")]
         self._process = Process("gitea", [program, "web", *settings], self.folder, env, account)
         self._process.start()

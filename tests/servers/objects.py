@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,9 @@ class Objects:
     def __init__(self, kubeconfig: Path) -> None:
         self.kubeconfig = kubeconfig
         self.api: client.ApiClient = config.new_client_from_config(str(kubeconfig))
-        self._known: dynamic.DynamicClient | None = None
-
-    @property
-    def _dynamic(self) -> dynamic.DynamicClient:
-        if self._known is None:
-            cache = self.kubeconfig.with_suffix(".discovery.json")
-            self._known = dynamic.DynamicClient(self.api, cache_file=str(cache))
-        return self._known
+        self._dynamic: dynamic.DynamicClient | None = None
+        self._kinds: dict[tuple[str, str], Any] = {}
+        self._discovering = threading.Lock()  # the dynamic client's discovery is not made for several threads
 
     def close(self) -> None:
         """Close its connections."""
@@ -132,7 +128,14 @@ class Objects:
 
     def resource(self, kind: str, version: str | None = None) -> Any:
         """The dynamic client's own object for a kind."""
-        return self._dynamic.resources.get(api_version=version or VERSIONS.get(kind, "v1"), kind=kind)
+        key = (version or VERSIONS.get(kind, "v1"), kind)
+        with self._discovering:
+            if self._dynamic is None:
+                cache = self.kubeconfig.with_suffix(".discovery.json")
+                self._dynamic = dynamic.DynamicClient(self.api, cache_file=str(cache))
+            if key not in self._kinds:
+                self._kinds[key] = self._dynamic.resources.get(api_version=key[0], kind=kind)
+            return self._kinds[key]
 
 
 def documents(what: str | Object) -> Iterator[Object]:

@@ -14,6 +14,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+GO = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}
+"""For servers written in Go: memory is there, processors are what the tests wait for."""
+
 _LEASH = """
 import ctypes, os, signal, sys
 parent, account = int(sys.argv[1]), int(sys.argv[2])

@@ -9,13 +9,22 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(check: Callable[[], T | None], seconds: float, what: str, every: float = 0.05) -> T:
-    """What the check answers as soon as that is anything but None, False or empty; TimeoutError after these seconds."""
-    deadline = time.monotonic() + seconds
+OFTEN, SELDOM = 0.05, 0.5
+"""Seconds between two looks: at the beginning, and at what takes long."""
+
+
+def until(check: Callable[[], T | None], seconds: float, what: str, every: float | None = None) -> T:
+    """What the check answers as soon as that is anything but None, False or empty; TimeoutError after these seconds.
+
+    The longer it takes, the less often it is looked at, unless `every` says how often: each look is work for the
+    servers that are waited for.
+    """
+    began = time.monotonic()
     while True:
         answer = check()
         if answer:
             return answer
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise TimeoutError(f"not within {seconds:g} s: {what}")
-        time.sleep(every)
+        time.sleep(every or min(max(OFTEN, waited / 8), SELDOM))

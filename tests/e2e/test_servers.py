@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from kubernetes.client import ApiException
 from tests.servers.control_plane import CHECKOUT, ControlPlane
 from tests.servers.gitea import Gitea
 from tests.servers.gitea_account import Account, GiteaError
-from tests.servers.objects import Object, Objects, condition, is_ready
+from tests.servers.objects import VERSIONS, Object, Objects, condition, is_ready
 from tests.servers.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -529,6 +531,19 @@ def test_a_cluster_can_be_handed_in(control_plane: ControlPlane, monkeypatch: py
         with pytest.raises(ApiException, match="403"):
             handed_in.objects_as("dave", ["developers"]).list("Kustomization")
         handed_in.operator.list("Secret")
+
+
+def test_several_threads_may_begin_with_a_client(
+    control_plane: ControlPlane, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each learns what kinds there are at the same moment, and none reads what another has written half."""
+    kubeconfig = Path(shutil.copy(control_plane.admin_kubeconfig, tmp_path))
+    objects, kinds = Objects(kubeconfig), list(VERSIONS)
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        found = list(pool.map(objects.resource, kinds))
+    objects.close()
+    assert [each.kind for each in found] == kinds
+    assert [each.getMessage() for each in caplog.records if each.levelname == "ERROR"] == []
 
 
 def test_without_go_the_build_says_what_is_missing(tmp_path: Path) -> None:

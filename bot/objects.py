@@ -7,6 +7,14 @@ from bot.core.manifests import Git, Owner, Rollout
 from bot.store.deployments import Place
 from models import Environment, Project, Repository
 
+KIND_OF = {
+    "git-repository": "GitRepository",
+    "helm-repository": "HelmRepository",
+    "oci-repository": "OCIRepository",
+    "kustomization": "Kustomization",
+    "helm-release": "HelmRelease",
+}
+
 
 def owner(project: Project, environment: Environment | None = None) -> Owner:
     """Whose objects they are."""

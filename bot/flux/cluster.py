@@ -97,6 +97,21 @@ class KubernetesCluster:
         body = manifest | {"metadata": metadata}
         return _written(await self.connection.call("PATCH", path, query=query, body=body, content_type=_APPLY))
 
+    async def claim(self, kind: str, namespace: str, name: str, spec: dict[str, Any], *, uid: str) -> None:
+        """Have these fields of the spec be so, whoever holds them, and leave all others as they are.
+
+        They get a manager of their own: under ours, an apply without the other fields would take those away.
+        """
+        found = KINDS[kind]
+        body = {
+            "apiVersion": found.api,
+            "kind": kind,
+            "metadata": {"name": name, "namespace": namespace, "uid": uid},
+            "spec": spec,
+        }
+        query = {"fieldManager": f"{MANAGER}-disable", "force": "true"}
+        await self.connection.call("PATCH", found.path(namespace, name), query=query, body=body, content_type=_APPLY)
+
     async def delete(self, kind: str, namespace: str | None, name: str, *, uid: str | None = None) -> None:
         """Delete an object; gone already is fine. With the uid: only this very one."""
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}

@@ -319,7 +319,9 @@ def refusal(status: int, raw: bytes, body: Object | None) -> BotError:
     if status == 410:
         return Expired(words)
     # Older API servers answer 500 to a field that their schema lacks.
-    if status == 429 or (status >= 500 and "field not declared in schema" not in words):
+    if "field not declared in schema" in words:
+        return UserError("field_unknown", f"the cluster's definition of the kind is older: {words}")
+    if status == 429 or status >= 500:
         return TemporaryError(f"the cluster's API server says {status}: {words}", delay=_delay(details))
     return UserError("cluster_refused", f"the cluster refused: {words}")
 

@@ -17,7 +17,7 @@ from typing import Any
 from bot.sandbox import cluster_seed
 from bot.sandbox.cluster_errors import ApiError, Json, injected, qualified
 from bot.sandbox.cluster_http import OPEN_PATHS, Api, Request, Target, answer, plain, read, route, verb
-from bot.sandbox.cluster_kinds import BY_KIND, Kind, for_object
+from bot.sandbox.cluster_kinds import BY_KIND, KNOWN_SPEC_FIELDS, Kind, for_object
 from bot.sandbox.cluster_select import matcher
 from bot.sandbox.cluster_store import Event, Store, Write
 from bot.sandbox.cluster_watch import Watches
@@ -100,14 +100,15 @@ class SandboxCluster:
         self._forbidden.clear()
 
     def drop_field(self, kind: str, field: str) -> None:
-        """Take a field out of a kind's CRD, to play an older Flux."""
-        known = _known(kind)
-        found = self.get("CustomResourceDefinition", "", f"{known.plural}.{known.group}")
-        assert found is not None
-        for version in found["spec"]["versions"]:
-            del version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"][field]
-        found["metadata"].pop("managedFields", None)
-        self.patch("CustomResourceDefinition", "", found["metadata"]["name"], {"spec": found["spec"]}, "flux")
+        """Take a field out of a kind's CRD, to play an older Flux; `restore_fields` brings it back."""
+        self._define(_known(kind), KNOWN_SPEC_FIELDS[kind] - {field})
+
+    def restore_fields(self, kind: str) -> None:
+        """Have a kind's CRD as it was at first."""
+        self._define(_known(kind), KNOWN_SPEC_FIELDS[kind])
+
+    def _define(self, kind: Kind, fields: Iterable[str]) -> None:
+        self.apply(cluster_seed.definition(kind, fields), "flux")
 
     def drop_watches(self, *, abrupt: bool = False) -> None:
         """End all watches, as a restarted API server does; abruptly: without the end of the answer."""

@@ -5,6 +5,8 @@ The policies are there to be read; the sandbox does not evaluate them. Its small
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bot.flux import gate
 from bot.sandbox.cluster_errors import Json
 from bot.sandbox.cluster_kinds import HELM, KINDS, KNOWN_SPEC_FIELDS, KUSTOMIZE, RBAC, SOURCE, Kind
@@ -39,30 +41,32 @@ def _object(api_version: str, kind: str, name: str, namespace: str = "", **more:
 
 
 def _crds() -> list[Json]:
-    labels = {"app.kubernetes.io/part-of": "flux", "app.kubernetes.io/version": _FLUX_VERSION}
-    return [
-        _object(
-            "apiextensions.k8s.io/v1",
-            "CustomResourceDefinition",
-            f"{kind.plural}.{kind.group}",
-            labels=labels,
-            spec={
-                "group": kind.group,
-                "names": {"kind": kind.kind, "plural": kind.plural, "singular": kind.kind.lower()},
-                "scope": "Namespaced",
-                "versions": [{"name": kind.version, "served": True, "storage": True, "schema": _schema(kind)}],
-            },
-        )
-        for kind in KINDS
-        if kind.custom
-    ]
+    return [definition(kind, KNOWN_SPEC_FIELDS[kind.kind]) for kind in KINDS if kind.custom]
 
 
-def _schema(kind: Kind) -> Json:
+def definition(kind: Kind, fields: Iterable[str]) -> Json:
+    """The CustomResourceDefinition of a kind of Flux's whose spec has these fields."""
+    return _object(
+        "apiextensions.k8s.io/v1",
+        "CustomResourceDefinition",
+        f"{kind.plural}.{kind.group}",
+        labels={"app.kubernetes.io/part-of": "flux", "app.kubernetes.io/version": _FLUX_VERSION},
+        spec={
+            "group": kind.group,
+            "names": {"kind": kind.kind, "plural": kind.plural, "singular": kind.kind.lower()},
+            "scope": "Namespaced",
+            "versions": [{"name": kind.version, "served": True, "storage": True, "schema": _schema(fields)}],
+        },
+    )
+
+
+def _schema(fields: Iterable[str]) -> Json:
     """The spec's fields by name alone: the sandbox checks the few rules of theirs itself."""
-    open_ended = {"x-kubernetes-preserve-unknown-fields": True}
-    fields = dict.fromkeys(sorted(KNOWN_SPEC_FIELDS[kind.kind]), open_ended)
-    properties = {"spec": {"type": "object", "properties": fields}, "status": {"type": "object", **open_ended}}
+    anything = {"x-kubernetes-preserve-unknown-fields": True}
+    properties = {
+        "spec": {"type": "object", "properties": dict.fromkeys(sorted(fields), anything)},
+        "status": {"type": "object", **anything},
+    }
     return {"openAPIV3Schema": {"type": "object", "properties": properties}}
 
 

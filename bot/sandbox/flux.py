@@ -91,7 +91,7 @@ class SandboxFlux:
 
     async def _run(self, ready: threading.Event) -> None:
         loop = self._loop = asyncio.get_running_loop()
-        self._stopping.clear()
+        self._stopping = asyncio.Event()  # an event belongs to the loop that it is first waited for in
         self._queues = {"GitRepository": WorkQueue(self._source.reconcile)}
         self._queues["Kustomization"] = WorkQueue(self._kustomize.reconcile)
         for kind in _RUN_KINDS:

@@ -42,12 +42,15 @@ async def branches(session: AsyncSession, repository_id: UUID) -> Sequence[str]:
 async def environments(
     session: AsyncSession, repository_id: UUID, *, branch: str | None = None
 ) -> Sequence[tuple[Project, Environment]]:
-    """The environments of a repository's projects, in the order that people see; those of one branch only."""
+    """The environments of a repository's projects, in the order that people see; those of one branch only.
+
+    Not those of a project that is being disabled: nothing is deployed there any more.
+    """
     query = (
         sa.select(Project, Environment)
         .join(Environment, Environment.project_id == Project.id)
         .where(Project.repository_id == repository_id, Environment.gitops_resource_id.is_not(None))
-        .where(Project.deleted_at.is_(None), Environment.deleted_at.is_(None))
+        .where(Project.deleted_at.is_(None), Environment.deleted_at.is_(None), Project.status != "disabling")
         .order_by(Project.slug, Environment.position, Environment.name)
     )
     if branch is not None:

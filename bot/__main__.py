@@ -35,6 +35,10 @@ def _settings(*, serving: bool = False) -> settings.Settings:
     return loaded
 
 
+def _say(text: str) -> None:
+    out.print(text, markup=False, soft_wrap=True)
+
+
 @app.command
 def serve(*, worker: bool = True) -> None:
     """Receive webhooks; with a worker in this process unless --no-worker.
@@ -45,12 +49,12 @@ def serve(*, worker: bool = True) -> None:
         Also carry out what the webhooks ask for. Without it run `sluice work` elsewhere, on the same Redis.
     """
     from bot.asgi import serve as serve_forever
-    from bot.store.database import migrate as migrate_database
+    from bot.migrating import bring_up_to_date
 
     loaded = _settings(serving=True)
     if not worker and loaded.redis_url is None:
         raise ConfigError("--no-worker needs SLUICE_REDIS_URL: without Redis nobody else hears of the work")
-    migrate_database(loaded.database_url)
+    bring_up_to_date(loaded.database_url, _say)
     serve_forever(loaded, work=worker)
 
 
@@ -63,9 +67,12 @@ def work(*, observe: bool = True) -> None:
     observe
         Also watch the clusters; --no-observe when `sluice observe` does that elsewhere.
     """
+    from bot.store.database import refuse_newer
     from bot.worker import Worker, wait_for_the_end
 
-    worker = Worker(_settings(), observe=observe)
+    loaded = _settings()
+    refuse_newer(loaded.database_url)
+    worker = Worker(loaded, observe=observe)
     worker.start()
     wait_for_the_end()
     worker.stop()
@@ -74,17 +81,37 @@ def work(*, observe: bool = True) -> None:
 @app.command
 def observe() -> None:
     """Watch the clusters and sweep, without working the queue."""
+    from bot.store.database import refuse_newer
     from bot.worker import observe_until_the_end
 
-    asyncio.run(observe_until_the_end(_settings()))
+    loaded = _settings()
+    refuse_newer(loaded.database_url)
+    asyncio.run(observe_until_the_end(loaded))
 
 
 @app.command
-def migrate() -> None:
-    """Bring the database to this version's tables."""
-    from bot.store.database import migrate as migrate_database
+def migrate(*, dry_run: bool = False, backed_up: bool = False, backup: Path | None = None) -> None:
+    """Bring the database to this version's tables, and back it up first.
 
-    migrate_database(_settings().database_url)
+    SQLite is copied to a file beside it. For PostgreSQL the command is shown, to be run before --backed-up.
+
+    Parameters
+    ----------
+    dry_run
+        Print the SQL and change nothing.
+    backed_up
+        Go on: the database was backed up.
+    backup
+        Where to back it up to; on PostgreSQL with pg_dump, which must be there.
+    """
+    from bot.migrating import bring_up_to_date
+    from bot.store.database import sql
+
+    url = _settings().database_url
+    if dry_run:
+        out.print(sql(url) or "-- There is nothing to do.", markup=False, soft_wrap=True)
+        return
+    bring_up_to_date(url, _say, backed_up=backed_up, backup=backup)
     out.print("The database is up to date.")
 
 

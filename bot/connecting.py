@@ -4,13 +4,17 @@ import uuid
 
 import sqlalchemy as sa
 
+from bot import log
 from bot.core.errors import ConfigError, UserError
 from bot.core.ports import Hook as Registered
+from bot.migrating import bring_up_to_date
 from bot.settings import Settings
 from bot.store import repositories
-from bot.store.database import Database, migrate
+from bot.store.database import Database
 from bot.wiring import make_forges
 from models import Hook
+
+logger = log.get(__name__)
 
 
 async def connect(settings: Settings, forge: str, name: str) -> Registered:
@@ -20,7 +24,7 @@ async def connect(settings: Settings, forge: str, name: str) -> Registered:
     adapters = make_forges(settings)
     if forge not in adapters:
         raise ConfigError(f"{forge} is not configured; set SLUICE_{forge.upper()}_TOKEN and what belongs to it")
-    migrate(settings.database_url)
+    bring_up_to_date(settings.database_url, logger.info)
     database, adapter = Database(settings.database_url), adapters[forge]
     try:
         told = await adapter.repository(name)

@@ -1,4 +1,4 @@
-"""Runs migrations on the connection, and in the transaction, that the caller gives."""
+"""Runs migrations on the connection, and in the transaction, that the caller gives; or writes their SQL down."""
 
 from typing import Any, Literal
 
@@ -16,7 +16,8 @@ def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[Fal
 
 
 context.configure(
-    connection=context.config.attributes["connection"],
+    connection=context.config.attributes.get("connection"),
+    dialect_name=context.config.attributes.get("dialect"),  # where only the SQL is asked for
     target_metadata=Base.metadata,
     render_as_batch=True,
     render_item=render_item,

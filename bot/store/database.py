@@ -1,13 +1,17 @@
 """The database: one Database for each event loop, and the migrations."""
 
 import asyncio
+import io
+import re
 import sqlite3
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from alembic import command
@@ -17,10 +21,22 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.pool import NullPool
 
 import migrations
+from bot.core.errors import ConfigError
 
 BUSY_MS = 30_000
 READY_SECONDS = 5.0
+Result = TypeVar("Result")
 MIGRATION_LOCK = 0x51_01_CE  # of PostgreSQL; any number that nobody else uses
+
+
+class NewerDatabase(ConfigError):
+    """A newer version of Sluice migrated the database; this one would not understand what is in it."""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(
+            f"the database is at migration {revision}, which this version does not know: "
+            "use the version that made it, or restore the backup"
+        )
 
 
 class Database:
@@ -73,13 +89,19 @@ class Database:
     async def _missing(self) -> str | None:
         if self._file is not None and not self._file.exists():
             return "there is no database file yet; run: sluice migrate"
-        async with self._reader.connect() as connection:
-            if not await connection.run_sync(lambda sync: sa.inspect(sync).has_table("alembic_version")):
-                return "the database is empty; run: sluice migrate"
-            found = await connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        found = await self.revision()
+        if not found:
+            return "the database is empty; run: sluice migrate"
+        if found not in revisions():
+            return str(NewerDatabase(found))
         if found != newest_revision():
             return f"the database is at migration {found}, this version needs {newest_revision()}; run: sluice migrate"
         return None
+
+    async def revision(self) -> str:
+        """The migration that the database is at; empty if it is empty."""
+        async with self._reader.connect() as connection:
+            return await connection.run_sync(_current)
 
     async def close(self) -> None:
         """Give back all connections."""
@@ -123,18 +145,107 @@ def alembic_config() -> Config:
 
 
 @cache
-def newest_revision() -> str | None:
+def revisions() -> tuple[str, ...]:
+    """The migrations that this version knows, newest first."""
+    return tuple(each.revision for each in ScriptDirectory.from_config(alembic_config()).walk_revisions())
+
+
+def newest_revision() -> str:
     """The revision that the tables of this version have."""
-    return ScriptDirectory.from_config(alembic_config()).get_current_head()
+    return revisions()[0]
 
 
-def migrate(url: str, revision: str = "head") -> None:
-    """Bring the database to `revision`, up or down; several processes may try at once, one does it."""
-    with ThreadPoolExecutor(1) as thread:  # the caller may be inside an event loop
-        thread.submit(asyncio.run, _migrate(url, revision)).result()
+Before = Callable[[str], None]
 
 
-async def _migrate(url: str, revision: str) -> None:
+def migrate(url: str, revision: str = "head", *, before: Before | None = None) -> None:
+    """Bring the database to `revision`, up or down; several processes may try at once, one does it.
+
+    `before` is called with the revision of a database that is to be changed and is not empty. Nobody else writes to it
+    while it runs (on PostgreSQL: migrates it), and what it raises leaves everything as it was.
+    """
+    _in_thread(lambda: _migrate(url, revision, before))
+
+
+def refuse_newer(url: str) -> None:
+    """Raise NewerDatabase if it is one; trouble with the database is for those to tell who work with it."""
+
+    async def ask() -> str:
+        database = Database(url)
+        try:
+            return await database.revision() if await database.ready() is not None else ""
+        except (OSError, sa.exc.SQLAlchemyError):
+            return ""
+        finally:
+            await database.close()
+
+    found = _in_thread(ask)
+    if found and found not in revisions():
+        raise NewerDatabase(found)
+
+
+def sql(url: str) -> str:
+    """The SQL that `migrate` would run; the database is only looked at."""
+    return _in_thread(lambda: _sql(url))
+
+
+async def _sql(url: str) -> str:
+    if sa.make_url(url).get_backend_name() == "sqlite":
+        return await _sqlite_sql(Path(sa.make_url(url).database or ""))
+    engine = create_async_engine(url, poolclass=NullPool)
+    async with engine.connect() as connection:
+        current = await connection.run_sync(_current)
+    await engine.dispose()
+    if current and current not in revisions():
+        raise NewerDatabase(current)
+    written = io.StringIO()
+    config = alembic_config()
+    config.output_buffer = written
+    config.attributes["dialect"] = "postgresql"
+    if current != newest_revision():
+        command.upgrade(config, f"{current or 'base'}:head", sql=True)
+    return written.getvalue()
+
+
+async def _sqlite_sql(file: Path) -> str:
+    """What is run on an empty twin: SQLite's steps depend on the tables that they find, never on the rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        twin = Path(folder) / "twin.db"
+        _copy_tables(file, twin)
+        written: list[str] = []
+
+        def listen(connection: Any, cursor: Any, statement: str, *_: object) -> None:
+            if not re.match(r"\s*(SELECT|PRAGMA|BEGIN)\b", statement):
+                written.append(statement.strip())
+
+        await _migrate(f"sqlite+aiosqlite:///{twin}", "head", None, listen)
+    return "".join(f"{statement};\n\n" for statement in written)
+
+
+MADE = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+
+
+def _copy_tables(file: Path, to: Path) -> None:
+    """The tables without their rows, but for the one that says which migration they are at."""
+    with closing(sqlite3.connect(to)) as target:
+        if not file.exists():
+            return
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as source:
+            for (statement,) in source.execute(f"{MADE} ORDER BY rowid"):
+                target.execute(statement)
+            if source.execute(f"{MADE} AND name = 'alembic_version'").fetchone():
+                found = source.execute("SELECT version_num FROM alembic_version").fetchall()
+                target.executemany("INSERT INTO alembic_version VALUES (?)", found)
+        target.commit()
+
+
+def _in_thread(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Run it to its end; the caller may be inside an event loop."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(work())).result()
+
+
+async def _migrate(url: str, revision: str, before: Before | None, listen: Callable[..., None] | None = None) -> None:
     sqlite = sa.make_url(url).get_backend_name() == "sqlite"
     # Rebuilding a table on SQLite drops the old one: foreign keys would take the rows that point at it along.
     engine = (
@@ -142,23 +253,31 @@ async def _migrate(url: str, revision: str) -> None:
         if sqlite
         else create_async_engine(url, poolclass=NullPool)
     )
+    if listen is not None:
+        sa.event.listen(engine.sync_engine, "before_cursor_execute", listen)
     try:
         async with engine.begin() as connection:
             if not sqlite:
                 await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-            await connection.run_sync(_run, revision)
+            await connection.run_sync(_run, revision, before)
             if sqlite and (await connection.exec_driver_sql("PRAGMA foreign_key_check")).first() is not None:
                 raise RuntimeError("the migration left rows that point at nothing; nothing was changed")
     finally:
         await engine.dispose()
 
 
-def _run(connection: sa.Connection, revision: str) -> None:
+def _run(connection: sa.Connection, revision: str, before: Before | None) -> None:
     config = alembic_config()
     config.attributes["connection"] = connection
-    steps = [each.revision for each in ScriptDirectory.from_config(config).walk_revisions()]  # newest first
+    steps = revisions()
     current = _current(connection)
     target = steps[0] if revision == "head" else revision
+    if current and current not in steps:
+        raise NewerDatabase(current)
+    if current == target:
+        return
+    if current and before is not None:
+        before(current)
     down = target == "base" or (current in steps and target in steps and steps.index(target) > steps.index(current))
     (command.downgrade if down else command.upgrade)(config, target)
 

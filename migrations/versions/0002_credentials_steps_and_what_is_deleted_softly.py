@@ -124,6 +124,9 @@ def _pointers(*, new: bool) -> None:
 
 
 def _soft_deletion() -> None:
+    op.execute(
+        "UPDATE projects SET initialization_job_id = NULL WHERE initialization_job_id NOT IN (SELECT id FROM runs)"
+    )
     with op.batch_alter_table("projects") as table:
         table.add_column(sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True))
         table.drop_constraint(op.f("uq_projects_namespace"), type_="unique")

@@ -69,9 +69,12 @@ async def test_readiness_tells_what_is_missing(database_url: str) -> None:
     migrate(database_url)
     assert await database.ready() is None
 
+    migrate(database_url, "0001")
+    assert "is at migration 0001, this version needs" in str(await database.ready())
+
     async with database.write() as session:
-        await session.execute(sa.text("UPDATE alembic_version SET version_num = 'older'"))
-    assert "is at migration older" in str(await database.ready())
+        await session.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    assert "is at migration 9999, which this version does not know" in str(await database.ready())
 
     async with database.write() as session:
         await session.execute(sa.text("DROP TABLE alembic_version"))

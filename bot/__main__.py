@@ -1,10 +1,11 @@
 """The command line: `sluice`, also `python -m bot`."""
 
 import asyncio
+import getpass
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import cyclopts
 from cyclopts import App, Parameter
@@ -213,6 +214,82 @@ def connect(forge: str, repository: str) -> None:
 
     hook = asyncio.run(register(_settings(), forge, repository))
     out.print(f"{repository} now sends {', '.join(hook.events)} to {hook.url}")
+
+
+credentials_app = App(name="credentials", help="What Flux fetches projects with (docs/credentials.md).")
+app.command(credentials_app)
+
+
+@credentials_app.command(name="set")
+def set_credentials(
+    repository: str,
+    *,
+    token_file: str,
+    kind: Literal["pat", "project", "group"] = "pat",
+    username: str | None = None,
+    project: str | None = None,
+    forge: str | None = None,
+) -> None:
+    """Give a project a token of its own for Flux; it is tried first, then sealed, and brought into the cluster.
+
+    Parameters
+    ----------
+    repository
+        Its full name: owner/name.
+    token_file
+        The file that holds the token; - reads it from standard input. It is never an argument: others see those.
+    kind
+        Whose token it is: a person's, the project's or the group's.
+    username
+        The user name that goes with it, where the forge wants a certain one.
+    project
+        Which project, where the repository has several.
+    forge
+        github or gitea, where both are configured.
+    """
+    from bot import setting
+
+    text = sys.stdin.read() if token_file == "-" else _text_of(Path(token_file))
+    actor = getpass.getuser()
+    wish = setting.Wish(repository=repository, project=project, forge=forge, kind=kind, username=username, actor=actor)
+    out.print(asyncio.run(setting.set_token(_settings(), wish, text.strip())), markup=False, soft_wrap=True)
+
+
+@credentials_app.command(name="show")
+def show_credentials() -> None:
+    """List what each project is fetched with, and how that stands."""
+    from bot import setting
+
+    table = Table("repository", "project", "kind", "stands", "ends", "said", box=None, pad_edge=False)
+    for row in asyncio.run(setting.listed(_settings())):
+        table.add_row(*map(escape, row))
+    out.print(table)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read as text") from error
+
+
+@app.command(name="rotate-keys")
+def rotate_keys(*, check: bool = False) -> None:
+    """Seal everything in the database with the newest of SLUICE_SECRET_KEYS; Sluice may run meanwhile.
+
+    Put a new key in front of the old one, restart everything, run this, and take the old key away when it says that
+    nothing is sealed with it. It can be broken off and repeated.
+
+    Parameters
+    ----------
+    check
+        Only say what is sealed with which key; exit code 1 if an older one is needed.
+    """
+    from bot import rotating
+
+    work = rotating.check if check else rotating.rotate
+    good = asyncio.run(work(_settings(), lambda text: out.print(text, markup=False, soft_wrap=True)))
+    sys.exit(0 if good else 1)
 
 
 @app.command

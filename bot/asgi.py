@@ -11,10 +11,12 @@ from bot.core.ports import Bell
 from bot.settings import Settings
 from bot.store.database import Database
 from bot.store.deliveries import Intake
+from bot.store.transactions import Store
 from bot.web.app import create_app
 from bot.web.hooks import known_in
-from bot.wiring import make_forges
+from bot.wiring import make_connections, make_forges
 from bot.worker import Worker
+from models.base import now
 
 GRACE_SECONDS = 20  # less than the 30 that Kubernetes gives
 
@@ -23,16 +25,19 @@ def make_app(settings: Settings, bell: Bell) -> Litestar:
     """The web application for these settings."""
     database = Database(settings.database_url)
     forges = make_forges(settings)
+    connections = make_connections(settings, Store(database, bell, now), forges)
 
     @asynccontextmanager
     async def connected(app: Litestar) -> AsyncIterator[None]:
         yield
         for forge in forges.values():
             await forge.close()
+        await connections.close()
         await database.close()
 
     intake = Intake(settings.database_url, bell)
-    return create_app(settings, intake, forges, known_in(database), database.ready, lifespan=[connected])
+    known, ready = known_in(database), database.ready
+    return create_app(settings, intake, forges, known, ready, connections=connections, lifespan=[connected])
 
 
 class Server(uvicorn.Server):

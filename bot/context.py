@@ -9,19 +9,9 @@ from bot.core.errors import UserError
 from bot.core.policy import Policy
 from bot.core.ports import Cluster, Forge, PullRequest
 from bot.core.repoconfig import Environment
+from bot.credentials import Credentials
 from bot.store.transactions import Store
 from models import Repository, Run
-
-
-@dataclass(frozen=True)
-class GitCredentials:
-    """What Flux fetches with: a read-only token. Its repr never shows the token."""
-
-    username: str
-    token: str
-
-    def __repr__(self) -> str:
-        return f"GitCredentials(username={self.username!r})"
 
 
 def known_as(repository: Repository) -> str:
@@ -36,8 +26,8 @@ class Context:
     store: Store
     forge: Forge
     clusters: Mapping[str, Cluster]
-    git_credentials: GitCredentials | None
     policy: Policy
+    credentials: Credentials
     repository: Repository
     run: Run
     call: Call

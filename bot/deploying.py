@@ -13,6 +13,7 @@ from bot.core.deployments import UNSETTLED, Phase, short
 from bot.core.errors import StaleObject, TemporaryError, UserError
 from bot.core.ports import Cluster, Forge
 from bot.core.settling import Facts, Relation, Step
+from bot.credentials import Credentials
 from bot.inputs import read
 from bot.store import deployments, leases, projects
 from bot.store.deployments import Place, keep_branch
@@ -47,7 +48,7 @@ class Deployer:
     store: Store
     forges: Mapping[str, Forge]
     clusters: Mapping[str, Cluster]
-    with_secret: Mapping[str, bool]
+    credentials: Credentials
 
     async def advance(self, deployment: Deployment) -> datetime | None:
         """Advance a leased deployment; when to look again if nobody rings."""
@@ -145,8 +146,9 @@ class Deployer:
         if not pinning.behind(found, pin):
             return
         await self._note(case, Phase.APPLYING, message=f"pinning to {short(pin.commit_hash)}")
-        with_secret = self.with_secret.get(case.where.repository.provider, False)
-        await pinning.write(cluster, case.where, pin, found, with_secret=with_secret)
+        async with self.store.read() as session:
+            git = await self.credentials.git(session, case.where.repository, case.where.project)
+        await pinning.write(cluster, case.where, pin, found, git)
 
     async def _repeat_lost(self, case: Case, cluster: Cluster) -> bool:
         """Make the requests that were noted but never made; whether there were any."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from bot.core.checks import Check, Level, Wanted
 from bot.core.errors import BotError
 from bot.core.ports import Cluster
+from bot.core.sealing import Keyring
 from bot.flux.checking import check
 from bot.settings import Settings
+from bot.store import connections, credentials, sealed
 from bot.store.database import Database
 from bot.wiring import make_clusters, make_forges
 
@@ -33,6 +35,9 @@ class Finding:
 async def examine(settings: Settings) -> list[Finding]:
     """Look at the database, the forges and the clusters."""
     findings = [await _database(settings)]
+    if findings[0].good:
+        findings += await _seals(settings)
+        findings += await _credentials(settings)
     findings += [finding async for finding in _forges(settings)]
     if settings.policy.allow_cluster_admin:
         advice = "unset SLUICE_ALLOW_CLUSTER_ADMIN, and let every environment have its service account"
@@ -49,6 +54,43 @@ async def _database(settings: Settings) -> Finding:
     why = await database.ready()
     await database.close()
     return Finding("database", Level.OK if why is None else Level.FAILED, why or "reachable and up to date")
+
+
+async def _seals(settings: Settings) -> list[Finding]:
+    """Whether all that is sealed opens, and with which key."""
+    database = Database(settings.database_url)
+    said = sealed.describe(Keyring(settings.secret_keys), await sealed.uses(database))
+    await database.close()
+    advice = "keep the key until this is done: sluice rotate-keys"
+    return [Finding("sealed values", level, text, "" if level is Level.OK else advice) for level, text in said]
+
+
+async def _credentials(settings: Settings) -> list[Finding]:
+    database = Database(settings.database_url)
+    try:
+        return await credential_findings(database)
+    finally:
+        await database.close()
+
+
+async def credential_findings(database: Database) -> list[Finding]:
+    """The credentials of projects, and the connected accounts, that somebody has to see to."""
+    async with database.read() as session:
+        troubled = await credentials.troubled(session)
+        expired = await connections.expired(session)
+    findings = [
+        Finding(
+            f"credentials of {repository.full_name} ({project.slug})",
+            Level.WARNING if auth.auth_type == "token" and auth.validation_status == "expiring" else Level.FAILED,
+            auth.validation_message or auth.validation_status,
+            "sluice credentials set, or /enable when the cause is mended (docs/credentials.md)",
+        )
+        for auth, project, repository in troubled
+    ]
+    for each in expired:
+        what, advice = f"connection of {each.username} to {each.provider}", "connect it again: docs/credentials.md"
+        findings.append(Finding(what, Level.WARNING, "has expired", advice))
+    return findings
 
 
 async def _forges(settings: Settings) -> AsyncIterator[Finding]:

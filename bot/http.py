@@ -5,11 +5,11 @@ import json
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx2
 import msgspec
@@ -134,10 +134,15 @@ class Client:
         path: str,
         *,
         body: Any = None,
+        form: Mapping[str, str] | None = None,
         params: Params | None = None,
         repeatable: bool | None = None,
+        authorization: str | None = None,
+        hidden: Sequence[str] = (),
     ) -> Answer:
-        """One call; `path` follows the base URL, `body` is sent as JSON. Every status below 500 is an answer.
+        """One call; `path` follows the base URL, `body` is sent as JSON, `form` as a form. Below 500 is an answer.
+
+        `authorization` takes the place of the client's own. It, and what is `hidden`, is blotted out of refusals.
 
         A 5xx, a time-out or a broken connection is tried again with growing pauses, but only when `repeatable` (by
         default: GET, HEAD, PUT, DELETE) or when nothing can have been sent; then, or at once, TemporaryError: the
@@ -145,13 +150,13 @@ class Client:
         """
         url = self._url(path)
         again = method in REPEATABLE if repeatable is None else repeatable
-        content = None if body is None else msgspec.json.encode(body)
+        sent = _Sent.made(body, form, params, authorization, hidden)
         for attempt in range(1, self._limits.attempts + 1):
             last = attempt == self._limits.attempts
             await self._await_opening()
-            answer, trouble, sent = await self._once(method, url, content, params)
+            answer, trouble, arrived = await self._once(method, url, sent)
             if answer is None:
-                if last or (sent and not again):
+                if last or (arrived and not again):
                     raise TemporaryError(f"{self.host} did not answer ({trouble})", self._pause(attempt))
             elif (closed := self._limited(answer)) is not None:
                 self._closed_until = self._clock() + closed
@@ -180,38 +185,35 @@ class Client:
             answer = await self.request("GET", answer.next_page)
         raise TemporaryError(f"{self.host} listed more than {MOST_PAGES} pages")
 
-    async def _once(
-        self, method: str, url: str, content: bytes | None, params: Params | None
-    ) -> tuple[Answer | None, str, bool]:
+    async def _once(self, method: str, url: str, sent: "_Sent") -> tuple[Answer | None, str, bool]:
         """(answer, what went wrong, whether the forge may have acted); outside of `except`, so no error holds it."""
-        headers = {"content-type": "application/json"} if content is not None else {}
         try:
             async with asyncio.timeout(self._limits.whole):
-                return await self._follow(method, url, content, params, headers), "", True
+                return await self._follow(method, url, sent), "", True
         except NOT_SENT as error:
             return None, type(error).__name__, False
         except (httpx2.TransportError, httpx2.DecodingError, TimeoutError) as error:
             return None, type(error).__name__, True
 
-    async def _follow(
-        self, method: str, url: str, content: bytes | None, params: Params | None, headers: dict[str, str]
-    ) -> Answer:
+    async def _follow(self, method: str, url: str, sent: "_Sent") -> Answer:
         """One call and its redirects, as far as they stay on this server."""
+        params = sent.params
         for _ in range(MOST_REDIRECTS + 1):
             self.calls += 1
-            response = await self._http.request(method, url, content=content, params=params, headers=headers)
+            response = await self._http.request(method, url, content=sent.content, params=params, headers=sent.headers)
             target = response.next_request
             same_verb = response.status_code in (307, 308) or method in ("GET", "HEAD")
             if target is None or not same_verb or not self._ours(str(target.url)):
-                return self._answer(response)
+                return self._answer(response, sent)
             url, params = str(target.url), None
-        return self._answer(response)
+        return self._answer(response, sent)
 
-    def _answer(self, response: httpx2.Response) -> Answer:
+    def _answer(self, response: httpx2.Response, sent: "_Sent") -> Answer:
         found = response.links.get("next", {}).get("url")
         body = response.content
-        if response.status_code >= 400 and self._secret:
-            body = body.replace(self._secret.encode(), b"***")
+        if response.status_code >= 400:
+            for secret in (self._secret, *sent.hidden):
+                body = body.replace(secret.encode(), b"***") if secret else body
         return Answer(
             status=response.status_code,
             headers={name.lower(): value for name, value in response.headers.items()},
@@ -257,6 +259,34 @@ class Client:
         """Seconds before the next attempt: half fixed, half by chance, so that many callers do not march in step."""
         whole = min(0.5 * 2.0 ** (attempt - 1), 8.0)
         return whole * (0.5 + 0.5 * self._chance())
+
+
+class _Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes out with a call, whatever its attempts and redirects."""
+
+    content: bytes | None
+    params: Params | None
+    headers: dict[str, str]
+    hidden: tuple[str, ...]
+
+    @classmethod
+    def made(
+        cls,
+        body: Any,
+        form: Mapping[str, str] | None,
+        params: Params | None,
+        authorization: str | None,
+        hidden: Sequence[str],
+    ) -> "_Sent":
+        content, headers = None, {}
+        if body is not None:
+            content, headers["content-type"] = msgspec.json.encode(body), "application/json"
+        elif form is not None:
+            content, headers["content-type"] = urlencode(form).encode(), "application/x-www-form-urlencoded"
+        if authorization is not None:
+            headers["authorization"] = authorization
+            hidden = (*hidden, authorization.rsplit(" ", 1)[-1])
+        return cls(content=content, params=params, headers=headers, hidden=tuple(hidden))
 
 
 @cache

@@ -13,8 +13,9 @@ SECRET_NAME = re.compile(r"secret|token|password|passwd|authorization|signature|
 SECRET_SHAPES = re.compile(
     r"(?P<keep>://[^/\s:@]*:)[^/\s@]+(?=@)"  # a password in a URL
     r"|(?P<scheme>\b(?:bearer|basic|token)\s+)[A-Za-z0-9._~+/=-]{8,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|\bgh[pousr]_[A-Za-z0-9]{16,}|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
-    re.I,
+    re.I | re.S,
 )
 SHORTEST_KNOWN = 6  # shorter ones would blot out ordinary words
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 from bot.core import manifests
-from bot.core.manifests import Git, Owner, Rollout
+from bot.core.manifests import Owner, Rollout
 from bot.store.deployments import Place
-from models import Environment, Project, Repository
+from models import Environment, Project
 
 KIND_OF = {
     "git-repository": "GitRepository",
@@ -19,11 +19,6 @@ KIND_OF = {
 def owner(project: Project, environment: Environment | None = None) -> Owner:
     """Whose objects they are."""
     return Owner(project=project.id, namespace=project.namespace, environment=environment.id if environment else None)
-
-
-def git(repository: Repository, *, with_secret: bool) -> Git:
-    """How Flux gets at the repository."""
-    return Git(url=repository.clone_url, secret=manifests.CREDENTIALS if with_secret else None)
 
 
 def kustomization(where: Place, source: str) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from typing import Any
 from bot import objects
 from bot.core import manifests
 from bot.core.errors import TemporaryError
-from bot.core.manifests import Manifest
+from bot.core.manifests import Git, Manifest
 from bot.core.ports import Cluster, Forge
+from bot.credentials import Credentials
 from bot.store import deployments, projects
 from bot.store.deployments import Place, keep_branch
 from bot.store.transactions import Store
@@ -38,11 +39,11 @@ async def apply_over(cluster: Cluster, wanted: Manifest, found: dict[str, Any] |
     await cluster.apply(wanted, uid=metadata["uid"], resource_version=metadata["resourceVersion"])
 
 
-async def write(cluster: Cluster, where: Place, pin: Pin, found: dict[str, Any] | None, *, with_secret: bool) -> None:
+async def write(cluster: Cluster, where: Place, pin: Pin, found: dict[str, Any] | None, git: Git) -> None:
     """Write the pin, fenced by what was seen."""
     wanted = manifests.own_source(
         objects.owner(where.project, where.environment),
-        objects.git(where.repository, with_secret=with_secret),
+        git,
         where.environment.name,
         branch=pin.branch,
         commit=pin.commit_hash,
@@ -51,11 +52,12 @@ async def write(cluster: Cluster, where: Place, pin: Pin, found: dict[str, Any] 
     await apply_over(cluster, wanted, found)
 
 
-async def keep_reachable(store: Store, forge: Forge, cluster: Cluster, pin: Pin, *, with_secret: bool) -> bool:
+async def keep_reachable(store: Store, forge: Forge, cluster: Cluster, pin: Pin, credentials: Credentials) -> bool:
     """Give a pinned commit a branch of our own if the pin's branch does not lead to it any more."""
     async with store.read() as session:
         where = await deployments.place(session, pin.environment_id)
         source = await session.get_one(GitopsResource, pin.source_id)
+        git = await credentials.git(session, where.repository, where.project)
     name = where.repository.full_name
     head = await forge.branch_head(name, pin.branch)
     if head is not None and await forge.is_ancestor(name, pin.commit_hash, head):
@@ -72,5 +74,5 @@ async def keep_reachable(store: Store, forge: Forge, cluster: Cluster, pin: Pin,
         raise TemporaryError("the pin was moved meanwhile", delay=0.1)
     found = await cluster.get("GitRepository", source.namespace, source.name)
     if behind(found, row):
-        await write(cluster, where, row, found, with_secret=with_secret)
+        await write(cluster, where, row, found, git)
     return True

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from bot import registry
-from bot.context import Context, GitCredentials, known_as
+from bot.context import Context, known_as
 from bot.core.arguments import convert
 from bot.core.calls import Call
 from bot.core.errors import TemporaryError, UserError
@@ -16,6 +16,7 @@ from bot.core.policy import Policy, capped
 from bot.core.ports import Cluster, Forge, PullRequest
 from bot.core.results import Result, refused
 from bot.core.roles import Role, refusal
+from bot.credentials import Credentials
 from bot.store import git_sync, heads, leases, log, outbox
 from bot.store.transactions import Store
 from models import Repository, Run
@@ -30,7 +31,7 @@ class Runner:
     store: Store
     forges: Mapping[str, Forge]
     clusters: Mapping[str, Cluster]
-    git_credentials: Mapping[str, GitCredentials]
+    credentials: Credentials
     policy: Policy
 
     async def execute(self, run: Run) -> datetime | None:
@@ -64,8 +65,8 @@ class Runner:
             store=self.store,
             forge=forge,
             clusters=self.clusters,
-            git_credentials=self.git_credentials.get(repository.provider),
             policy=self.policy,
+            credentials=self.credentials,
             repository=repository,
             run=run,
             call=call,

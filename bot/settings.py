@@ -14,6 +14,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from bot.core.config_fields import CLUSTER
 from bot.core.errors import ConfigError, UserError
@@ -44,6 +47,12 @@ class ForgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None = None
     git_username: str = "git"
     git_token: str | None = None
+    ssh_url: str | None = None
+    known_hosts: str | None = None
+    app_id: str | None = None
+    app_private_key: str | None = None
+    oauth_client_id: str | None = None
+    oauth_client_secret: str | None = None
 
     def __repr__(self) -> str:
         return f"ForgeSettings(url={self.url!r})"
@@ -87,6 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         found: list[str | None] = [urlsplit(url).password for url in (self.database_url, self.redis_url or "")]
         for forge in self.forges.values():
             found += [forge.token, forge.git_token, *(_text(secret) for secret in forge.webhook_secrets)]
+            found += [forge.oauth_client_secret, *(forge.app_private_key or "").splitlines()[1:-1]]
         for key in self.secret_keys:
             found += [key.hex(), base64.b64encode(key).decode(), _text(key)]
         return tuple(secret for secret in found if secret)
@@ -104,8 +114,8 @@ GENERAL = (
     Described("PUBLIC_URL", "where forges reach this server; needed to register webhooks", ""),
     Described(
         "SECRET_KEYS",
-        f"keys that webhook secrets derive from, newest first, at least {SHORTEST_SECRET_KEY} bytes each, "
-        "as base64, hex or plain text, separated by commas",
+        "keys that seal tokens in the database and that webhook secrets derive from, newest first, at least "
+        f"{SHORTEST_SECRET_KEY} bytes each, as base64, hex or plain text, separated by commas",
         "",
     ),
     Described("KUBECONFIG", "how to reach the cluster `default`; without it the service account of the pod", ""),
@@ -125,10 +135,18 @@ PER_FORGE = (
     Described("URL", "the address of the API", ""),
     Described("GIT_USERNAME", "the user name that Flux fetches with", "git"),
     Described("GIT_TOKEN", "a read-only token that Flux fetches with", ""),
+    Described("SSH_URL", "where deploy keys fetch, if that is not port 22 of the same host: ssh://git@HOST:PORT", ""),
+    Described("KNOWN_HOSTS", "the server's SSH host keys as lines of known_hosts, for deploy keys", ""),
+    Described("APP_ID", "the id of the GitHub App that makes Flux's tokens", ""),
+    Described("APP_PRIVATE_KEY", "the App's private key (PEM); it never enters the cluster", ""),
+    Described("OAUTH_CLIENT_ID", "the OAuth application by which accounts are connected", ""),
+    Described("OAUTH_CLIENT_SECRET", "its secret", ""),
 )
+ONLY = {"APP_ID": "github", "APP_PRIVATE_KEY": "github"}
 DEFAULT_URLS = {"github": "https://api.github.com"}
-PLANNED = re.compile(r"GITLAB_\w+|(GITHUB|GITEA)_APP_(ID|PRIVATE_KEY)")
+PLANNED = re.compile(r"GITLAB_\w+")
 AS_WRITTEN = ("POLICY",)  # their first lines count
+KNOWN_HOST = re.compile(r"(@cert-authority )?\S+ [a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}( .*)?")
 # Kubernetes gives every pod the addresses of the namespace's Services; one called "sluice" gives SLUICE_PORT=tcp://….
 SERVICE_LINK = re.compile(r"SLUICE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://")
@@ -139,6 +157,8 @@ def describe() -> list[Described]:
     found = [Described(PREFIX + each.name, each.meaning, each.default) for each in GENERAL]
     for forge in FORGES:
         for each in PER_FORGE:
+            if ONLY.get(each.name, forge) != forge:
+                continue
             default = DEFAULT_URLS.get(forge, "") if each.name == "URL" else each.default
             found.append(Described(f"{PREFIX}{forge.upper()}_{each.name}", f"{forge}: {each.meaning}", default))
     return found
@@ -256,12 +276,21 @@ def _forge(reader: _Reader, forge: str) -> ForgeSettings | None:
         url = ""
         if prefix + "URL" not in reader.values:
             reader.problems.append(f"{PREFIX}{prefix}URL: set the address of the {forge} server")
+    for one, other in (("APP_ID", "APP_PRIVATE_KEY"), ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET")):
+        if (prefix + one in reader.values) != (prefix + other in reader.values):
+            reader.problems.append(f"{PREFIX}{prefix}{one} and {PREFIX}{prefix}{other}: set both or none")
     return ForgeSettings(
         url=url,
         webhook_secrets=reader.take(prefix + "WEBHOOK_SECRET", _webhook_secrets, ()),
         token=reader.take(prefix + "TOKEN", _token, None),
         git_username=reader.take(prefix + "GIT_USERNAME", _token, "git"),
         git_token=reader.take(prefix + "GIT_TOKEN", _token, None),
+        ssh_url=reader.take(prefix + "SSH_URL", _ssh_url, None),
+        known_hosts=reader.take(prefix + "KNOWN_HOSTS", _known_hosts, None),
+        app_id=reader.take(prefix + "APP_ID", _token, None),
+        app_private_key=reader.take(prefix + "APP_PRIVATE_KEY", _private_key, None),
+        oauth_client_id=reader.take(prefix + "OAUTH_CLIENT_ID", _token, None),
+        oauth_client_secret=reader.take(prefix + "OAUTH_CLIENT_SECRET", _token, None),
     )
 
 
@@ -388,4 +417,28 @@ def _flag(text: str) -> bool:
 def _token(text: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]+", text):
         raise ValueError("spaces and control characters cannot be part of it")
+    return text
+
+
+def _ssh_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "ssh" or not parts.hostname or not parts.username or parts.password or parts.path.strip("/"):
+        raise ValueError("not an SSH address; use ssh://git@HOST:PORT")
+    return text.rstrip("/")
+
+
+def _known_hosts(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+    if not all(KNOWN_HOST.fullmatch(line) for line in lines):
+        raise ValueError("not lines of known_hosts (HOST KEYTYPE KEY); make them with: ssh-keyscan HOST")
+    return "\n".join(lines) + "\n"
+
+
+def _private_key(text: str) -> str:
+    try:
+        key = load_pem_private_key(text.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, RSAPrivateKey):
+        raise ValueError("not an RSA private key in PEM without a password; GitHub gives it as a .pem file")
     return text

@@ -8,13 +8,18 @@ from uuid import UUID
 import structlog
 
 from bot import registry
-from bot.context import GitCredentials
+from bot.connections import Connections
+from bot.core.access import Issuer
 from bot.core.deployments import UNSETTLED
 from bot.core.policy import DEFAULT_CLUSTER, Policy
 from bot.core.ports import Bell, Cluster, Forge
+from bot.core.sealing import Keyring
+from bot.credentials import Credentials
 from bot.deploying import Deployer
 from bot.flux.cluster import KubernetesCluster
 from bot.flux.observer import Observer
+from bot.forges.github_app import GitHubApp
+from bot.forges.oauth import OAuth
 from bot.observing import TYPES, Observations
 from bot.opening import Opener
 from bot.reporting import Reporter
@@ -32,6 +37,7 @@ Given = TypeVar("Given")
 Answer = TypeVar("Answer")
 SWEEP_SECONDS = 5.0
 RECONCILE_SECONDS = 300.0
+RENEW_SECONDS = 20.0
 logger = structlog.get_logger()
 
 
@@ -79,13 +85,15 @@ class Backend:
         self.store = Store(self.database, self._bell, now)
         self.forges: Mapping[str, Forge] = make_forges(settings)
         self.clusters = make_clusters(settings)
-        self._desks = make_desks(self.store, self.forges, self.clusters, git_credentials(settings), settings.policy)
+        self.credentials = make_credentials(settings, self.store, self.forges, self.clusters)
+        self._desks = make_desks(self.store, self.forges, self.clusters, self.credentials, settings.policy)
         self.sweeper = Sweeper(self.store, self.forges, self._desks)
         if self._observe:
             self._observers = [asyncio.create_task(self._observer(cluster).run()) for cluster in self.clusters.values()]
         self._loops = [
             asyncio.create_task(_every(self._sweep_seconds, self._sweep, self._stopping)),
             asyncio.create_task(_every(self._reconcile_seconds, self.sweeper.reconcile, self._stopping)),
+            asyncio.create_task(_every(RENEW_SECONDS, self.credentials.renew_due, self._stopping)),
         ]
 
     async def stop(self) -> None:
@@ -96,6 +104,7 @@ class Backend:
         await asyncio.gather(*self._loops, *self._observers, return_exceptions=True)
         for forge in self.forges.values():
             await forge.close()
+        await self.credentials.close()
         for cluster in self.clusters.values():
             await cluster.close()
         await self.database.close()
@@ -119,12 +128,48 @@ class Backend:
         )
 
 
-def git_credentials(settings: Settings) -> dict[str, GitCredentials]:
-    """What Flux fetches with, by forge."""
+def make_credentials(
+    settings: Settings, store: Store, forges: Mapping[str, Forge], clusters: Mapping[str, Cluster]
+) -> Credentials:
+    """What projects fetch with, on one event loop."""
+    return Credentials(
+        store=store,
+        keys=Keyring(settings.secret_keys),
+        forges=forges,
+        clusters=clusters,
+        settings=settings.forges,
+        apps=_apps(settings),
+        connections=make_connections(settings, store, forges),
+        as_token=_as_token(settings),
+    )
+
+
+def make_connections(settings: Settings, store: Store, forges: Mapping[str, Forge]) -> Connections:
+    """The accounts that are connected by OAuth, on one event loop."""
+    return Connections(
+        store=store,
+        keys=Keyring(settings.secret_keys),
+        providers={
+            name: OAuth(name, each.url, each.oauth_client_id, each.oauth_client_secret)
+            for name, each in settings.forges.items()
+            if each.oauth_client_id is not None and each.oauth_client_secret is not None
+        },
+        forges=forges,
+        as_token=_as_token(settings),
+        public_url=settings.public_url,
+    )
+
+
+def _as_token(settings: Settings) -> Callable[[str, str], Forge]:
+    """An adapter that acts with another token."""
+    return lambda name, token: registry.forges()[name](settings.forges[name].url, token)
+
+
+def _apps(settings: Settings) -> dict[str, Issuer]:
     return {
-        name: GitCredentials(each.git_username, each.git_token)
+        name: GitHubApp(each.url, each.app_id, each.app_private_key)
         for name, each in settings.forges.items()
-        if each.git_token is not None
+        if each.app_id is not None and each.app_private_key is not None
     }
 
 
@@ -132,13 +177,13 @@ def make_desks(
     store: Store,
     forges: Mapping[str, Forge],
     clusters: Mapping[str, Cluster],
-    credentials: Mapping[str, GitCredentials],
+    credentials: Credentials,
     policy: Policy,
 ) -> dict[str, Desk[Any]]:
     """The queues and what is done for each."""
     opener = Opener(store, forges)
     runner = Runner(store, forges, clusters, credentials, policy)
-    deployer = Deployer(store, forges, clusters, dict.fromkeys(credentials, True))
+    deployer = Deployer(store, forges, clusters, credentials)
     reporter = Reporter(store, forges)
     return {
         "open": Desk("open", Delivery, ("recorded",), opener.open, opener.give_up),

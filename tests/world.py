@@ -35,7 +35,7 @@ from bot.sandbox.town import BOT, Town
 from bot.store.database import Database, migrate
 from bot.store.transactions import Store, Transaction
 from bot.sweeping import Sweeper
-from bot.wiring import Backend, git_credentials, make_desks
+from bot.wiring import Backend, make_credentials, make_desks
 from bot.worker import Worker
 from models import Delivery, Deployment, GitopsResource, Notification, Pin, Repository, Run, UnifiedEvent
 
@@ -177,7 +177,8 @@ class MortalBackend(Backend):
         forges = {name: cast(Any, MortalPort(each, self.life, "forge")) for name, each in self.forges.items()}
         clusters = {name: cast(Any, MortalPort(each, self.life, "cluster")) for name, each in self.clusters.items()}
         store = MortalStore(self.store, self.life)
-        self._desks = make_desks(store, forges, clusters, git_credentials(self._settings), self._settings.policy)
+        credentials = make_credentials(self._settings, store, forges, clusters)
+        self._desks = make_desks(store, forges, clusters, credentials, self._settings.policy)
         self.sweeper = Sweeper(self.store, forges, self._desks)
 
     async def serve(self, queue: str, id: UUID) -> None:

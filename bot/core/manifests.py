@@ -163,12 +163,11 @@ def namespace(owner: Owner, name: str) -> Manifest:
     return owner.manifest("v1", "Namespace", name, None)
 
 
-def credentials(owner: Owner, username: str, password: str, name: str = CREDENTIALS) -> Manifest:
+def credentials(owner: Owner, parts: Mapping[str, str], name: str = CREDENTIALS) -> Manifest:
     """The Secret that Flux fetches with. `data`, not `stringData`: its ownership can be compared."""
     secret = owner.manifest("v1", "Secret", name, owner.namespace)
-    encoded = {"username": username, "password": password}
     secret["type"] = "Opaque"
-    secret["data"] = {key: base64.b64encode(value.encode()).decode() for key, value in encoded.items()}
+    secret["data"] = {key: base64.b64encode(value.encode()).decode() for key, value in parts.items()}
     return secret
 
 

@@ -64,6 +64,31 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     active: bool
 
 
+class DeployKey(msgspec.Struct, frozen=True, kw_only=True):
+    """An SSH key that may fetch one repository. `key` is its type and body, without a comment."""
+
+    id: str
+    key: str
+    read_only: bool
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """What the adapter's own token sees of a repository, and until when the token works, where the forge says so."""
+
+    seen: bool
+    expires_at: datetime | None = None
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose token the adapter has."""
+
+    id: str
+    login: str
+    name: str | None = None
+    email: str | None = None
+    avatar_url: str | None = None
+
+
 class Forge(Protocol):
     """One Git hosting service. `repository` is always its full name. Temporary trouble raises TemporaryError.
 
@@ -110,6 +135,13 @@ class Forge(Protocol):
     async def create_pull_request(self, repository: str, head: str, base: str, title: str, body: str) -> int: ...
     async def find_pull_request(self, repository: str, head: str) -> int | None: ...  # the open one from a branch here
 
+    # What Flux fetches with.
+    async def access(self, repository: str) -> Access: ...
+    async def account(self) -> Account: ...
+    async def deploy_keys(self, repository: str) -> list[DeployKey]: ...
+    async def add_deploy_key(self, repository: str, title: str, key: str) -> DeployKey: ...  # read-only
+    async def remove_deploy_key(self, repository: str, id: str) -> None: ...  # gone already is fine
+    async def host_keys(self) -> tuple[str, ...]: ...  # of its SSH server; none where the forge does not tell
     async def close(self) -> None: ...
 
     comment_limit: int

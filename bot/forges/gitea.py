@@ -10,7 +10,7 @@ import msgspec
 from bot.core.deployments import Phase
 from bot.core.errors import BranchMoved, ConfigError, TemporaryError, UserError
 from bot.core.events import Commented, Event, PullRequestChanged, Pushed, Repository
-from bot.core.ports import CommitStatus, Hook, PullRequest, ShownStatus, Tree, TreeEntry
+from bot.core.ports import Access, Account, CommitStatus, DeployKey, Hook, PullRequest, ShownStatus, Tree, TreeEntry
 from bot.core.roles import Role
 from bot.forges import (
     RECENT,
@@ -36,6 +36,7 @@ from bot.forges import (
     status_context,
     unpacked,
 )
+from bot.forges.accounts import AccountAnswer, KeyAnswer, token_expiry
 from bot.forges.remembered import remembered
 from bot.forges.signatures import signed
 from bot.http import MOST_PAGES, Client
@@ -512,6 +513,40 @@ class Gitea:
             if own and pull.head.ref == head:
                 return pull.number
         return None
+
+    # What Flux fetches with.
+
+    async def access(self, repository: str) -> Access:
+        """Whether our token sees the repository; a refused token raises UserError."""
+        answer = await self._http.request("GET", _repo(repository))
+        if answer.status == 404:
+            return Access(seen=False)
+        return Access(seen=True, expires_at=token_expiry(answer.checked().headers))
+
+    async def account(self) -> Account:
+        """Whose token we have."""
+        found = (await self._http.request("GET", "/user")).checked().read(AccountAnswer)
+        return found.account()
+
+    async def deploy_keys(self, repository: str) -> list[DeployKey]:
+        """All deploy keys; asking for them needs the rights of an admin."""
+        return [key.deploy_key() async for key in self._listed(f"{_repo(repository)}/keys", KeyAnswer)]
+
+    async def add_deploy_key(self, repository: str, title: str, key: str) -> DeployKey:
+        """Register a read-only key; one that is registered anywhere already is refused."""
+        body = {"title": title, "key": key, "read_only": True}
+        answer = await self._http.request("POST", f"{_repo(repository)}/keys", body=body)
+        return answer.checked().read(KeyAnswer).deploy_key()
+
+    async def remove_deploy_key(self, repository: str, id: str) -> None:
+        """Remove a key; that it is gone already is fine."""
+        answer = await self._http.request("DELETE", f"{_repo(repository)}/keys/{int(id)}")
+        if answer.status != 404:
+            answer.checked()
+
+    async def host_keys(self) -> tuple[str, ...]:
+        """None: Gitea does not tell them."""
+        return ()
 
     async def _must_exist(self, repository: str, commit: str) -> None:
         if await self.commit(repository, commit) is None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
 
 from bot.sandbox.cluster import SandboxCluster
 from bot.sandbox.cluster_apply import now
@@ -125,6 +127,8 @@ class SourceController:
             inner = f"failed to get secret '{where}': secrets \"{name}\" not found"
             raise _Failed("AuthenticationFailed", f"failed to get secret '{where}': {inner}")
         data = {key: base64.b64decode(value).decode() for key, value in (secret.get("data") or {}).items()}
+        if progress.spec["url"].startswith("ssh://"):
+            return _identity(progress.spec["url"], data)
         if bool(data.get("username")) is not bool(data.get("password")):
             text = "invalid 'HTTP' auth option: 'password' requires 'username' to be set"
             if data.get("username"):
@@ -153,6 +157,19 @@ class SourceController:
         progress.save()
         if lost:
             self._restored(key)
+
+
+def _identity(url: str, data: Mapping[str, str]) -> tuple[str, str]:
+    """The private key for an SSH address, whose server must be known."""
+    for name in ("identity", "known_hosts"):
+        if not data.get(name):
+            text = f"invalid 'ssh' auth option: '{name}' is required"
+            raise _Failed("AuthenticationFailed", f"failed to configure authentication options: {text}")
+    host = urlsplit(url).hostname or ""
+    if not any(re.match(rf"\[?{re.escape(host)}[\]\s]", line) for line in data["known_hosts"].splitlines()):
+        text = f"unable to clone '{url}': knownhosts: key is unknown"
+        raise _Failed("GitOperationFailed", f"failed to checkout and determine revision: {text}")
+    return "git", data["identity"]
 
 
 def _skip(progress: Progress) -> None:

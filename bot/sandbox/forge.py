@@ -10,10 +10,24 @@ from bot.sandbox.forge_acts import Acts
 from bot.sandbox.forge_events import Events
 from bot.sandbox.forge_hooks import Deliveries, Delivery
 from bot.sandbox.forge_http import Fault, Rates, Router, Seen, Web
+from bot.sandbox.forge_routes_access import AccessRoutes, Client
 from bot.sandbox.forge_routes_git import GitRoutes
 from bot.sandbox.forge_routes_talk import TalkRoutes
 from bot.sandbox.forge_shapes import Shapes
-from bot.sandbox.forge_state import ROLES, Comment, Effect, Issue, Pull, Refusal, Repository, State, Status, User
+from bot.sandbox.forge_state import (
+    ROLES,
+    App,
+    Comment,
+    Effect,
+    Issue,
+    Key,
+    Pull,
+    Refusal,
+    Repository,
+    State,
+    Status,
+    User,
+)
 from bot.sandbox.git import GitStore
 
 __all__ = ["Comment", "Delivery", "Effect", "Issue", "Pull", "Refusal", "SandboxForge", "Seen", "Status"]
@@ -45,6 +59,8 @@ class SandboxForge:
         self._git = GitRoutes(self._state, self._shapes, self._acts, self._rates)
         self._git.add_to(router)
         TalkRoutes(self._state, self._shapes, self._acts, self._deliveries).add_to(router)
+        self.access = AccessRoutes(self._state, self._shapes)
+        self.access.add_to(router)
         self._git.add_commit_to(router)
         self.app = Web(self._state, router, self._rates)
         store.url = url
@@ -117,6 +133,40 @@ class SandboxForge:
     def repository_id(self, repo: str) -> int:
         """The number that stays the same when a repository is renamed."""
         return self._state.repository(repo).id
+
+    # What others come in with
+
+    def expire_token(self, token: str, at: float) -> None:
+        """Have a token stop working at a time (seconds since 1970)."""
+        with self._state.lock:
+            self._state.expiries[token] = at
+
+    def deploy_keys(self, repo: str) -> list[Key]:
+        """The SSH keys that may fetch a repository."""
+        with self._state.lock:
+            return list(self._state.repository(repo).keys.values())
+
+    def add_app(self, id: str, public_key: str, permissions: Mapping[str, str]) -> None:
+        """A GitHub App with what it may be given at most."""
+        with self._state.lock:
+            self._state.apps[id] = App(id, public_key, permissions)
+
+    def install_app(self, id: str, *repos: str) -> int:
+        """Install an App on repositories; the installation's number."""
+        with self._state.lock:
+            number = self._state.next_id()
+            self._state.apps[id].installations[number] = {self._state.repository(repo).full_name for repo in repos}
+            return number
+
+    def add_oauth_client(self, id: str, secret: str, redirect_uri: str) -> Client:
+        """An OAuth application."""
+        with self._state.lock:
+            return self.access.clients.setdefault(id, Client(id, secret, redirect_uri))
+
+    def authorize(self, url: str, by: str) -> str:
+        """Say yes to an OAuth application that sent somebody to `url`; where they are sent back to."""
+        with self._state.lock:
+            return self.access.authorize(url, self._state.user(by))
 
     # Branches
 
@@ -368,12 +418,14 @@ class SandboxForge:
         self._git.tree_limit = limit
 
     def _may_fetch(self, full_name: str, credentials: tuple[str, str] | None) -> bool:
-        """Git over HTTP: any user name with a token as password; none is fine for what is public."""
+        """Any user name with a token or a private SSH key as password; none is fine for what is public."""
         with self._state.lock:
-            user = self._state.tokens.get(credentials[1]) if credentials else None
+            repository = self._state.repositories.get(full_name.lower())
+            if credentials and "PRIVATE KEY" in credentials[1]:
+                return repository is not None and self.access.may_fetch(repository, credentials[1])
+            user = self._state.holder(credentials[1]) if credentials else None
             if credentials and user is None:
                 return False
-            repository = self._state.repositories.get(full_name.lower())
             if repository is None:
                 return user is not None
             return self._state.may(repository, user, "read")

@@ -11,6 +11,7 @@ import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -237,7 +238,9 @@ class Web:
                 value = base64.b64decode(value).decode().partition(":")[2]
             except ValueError:
                 value = ""
-        user = self._state.tokens.get(value.strip())
+        if value.startswith("eyJ"):
+            return None  # an App signs its own requests; its endpoints look at the signature
+        user = self._state.holder(value.strip())
         if user is None or kind.lower() not in ("bearer", "token", "basic"):
             raise Refusal(401, "Bad credentials")
         return user
@@ -249,6 +252,10 @@ class Web:
             reply.headers["ETag"] = tag
             if request.headers.get("if-none-match") == tag:
                 reply.status = 304
+        token = request.headers.get("authorization", "").rpartition(" ")[2]
+        if token in self._state.expiries and request.user is not None:
+            ends = datetime.fromtimestamp(self._state.expiries[token], UTC)
+            reply.headers["GitHub-Authentication-Token-Expiration"] = ends.strftime("%Y-%m-%d %H:%M:%S UTC")
         counts = reply.status != 304 and request.path != "/rate_limit"
         rates = self._rates.show(request.user, count=counts)
         for name in _RATE_NAMES:

@@ -128,6 +128,36 @@ class Hook:
     last_response: tuple[int | None, str, str | None] = (None, "unused", None)
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An SSH key that may fetch one repository; `key` has no comment."""
+
+    id: int
+    title: str
+    key: str
+    read_only: bool
+    created_at: float
+
+
+@dataclass(eq=False, slots=True)
+class App:
+    """A GitHub App: its public key, and where it is installed (installation id to repositories)."""
+
+    id: str
+    public_key: str
+    permissions: Mapping[str, str]
+    installations: dict[int, set[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a token of an App's installation may do; `token` is in no repr."""
+
+    token: str = field(repr=False)
+    repositories: tuple[str, ...]
+    permissions: Mapping[str, str]
+
+
 @dataclass(eq=False, slots=True)
 class Repository:
     id: int
@@ -144,6 +174,7 @@ class Repository:
     reviews: dict[int, list[Review]] = field(default_factory=dict)
     statuses: dict[str, list[Status]] = field(default_factory=dict)
     hooks: dict[int, Hook] = field(default_factory=dict)
+    keys: dict[int, Key] = field(default_factory=dict)
 
     @property
     def full_name(self) -> str:
@@ -177,6 +208,9 @@ class State:
         self.tokens: dict[str, User] = {}
         self.repositories: dict[str, Repository] = {}
         self.effects: list[Effect] = []
+        self.apps: dict[str, App] = {}
+        self.grants: dict[str, Grant] = {}  # by the login of the account that holds it
+        self.expiries: dict[str, float] = {}  # of tokens; the others work for ever
         self.url = url
         self._last_id = 1000
 
@@ -194,6 +228,11 @@ class State:
             user = User(self.next_id(), login, kind, f"ghp_{secrets.token_hex(18)}")
             self.users[login.lower()] = self.tokens[user.token] = user
             return user
+
+    def holder(self, token: str) -> User | None:
+        """Whose token it is; nobody's when it has expired."""
+        expired = token in self.expiries and self.clock() >= self.expiries[token]
+        return None if expired else self.tokens.get(token)
 
     def user(self, login: str) -> User:
         """The account of that name, 404 without one."""
@@ -216,6 +255,10 @@ class State:
             return floor
         if user is repository.owner:
             return "admin"
+        grant = self.grants.get(user.login)
+        if grant is not None:
+            right = grant.permissions.get("contents", "none") if repository.full_name in grant.repositories else "none"
+            return max(floor, right, key=ROLES.index)
         return max(floor, repository.roles.get(user.login.lower(), "none"), key=ROLES.index)
 
     def may(self, repository: Repository, user: User | None, needed: str) -> bool:

@@ -397,13 +397,12 @@ class GitStore:
     def _served(self, url: str, credentials: tuple[str, str] | None) -> str:
         try:
             parts = urlsplit(url)
-            ours = not self.url or (parts.hostname, parts.port) == (
-                urlsplit(self.url).hostname,
-                urlsplit(self.url).port,
-            )
+            here = urlsplit(self.url)
+            same_port = parts.scheme == "ssh" or parts.port == here.port  # SSH has one of its own
+            ours = not self.url or (parts.hostname == here.hostname and same_port)
         except ValueError as error:
             raise FetchError(f"unable to clone '{url}': {error}") from error
-        if parts.scheme not in ("http", "https") or not ours:
+        if parts.scheme not in ("http", "https", "ssh") or not ours:
             raise FetchError(f"unable to clone '{url}': dial tcp: lookup {parts.hostname}: no such host")
         wanted = parts.path.strip("/").removesuffix(".git").lower()
         name = self._names.get(wanted)

@@ -1,6 +1,7 @@
 """Leases: one worker at a time on a row, and no ring lost."""
 
 import secrets
+import uuid
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -9,6 +10,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bot.store.repositories import insert
+from models import Lease
 from models.base import Leased, UtcDateTime
 
 LEASE = timedelta(seconds=15)
@@ -82,6 +85,31 @@ async def release(
     )
     nudged = released.scalar_one_or_none()
     return nudged is not None and nudged != row.nudged
+
+
+async def take_name(session: AsyncSession, name: str, owner: str, now: datetime, life: timedelta = LEASE) -> bool:
+    """Take or renew the lease on a kind of work; False while somebody else has it.
+
+    Its row stays locked until the transaction ends, so that what is written there is written by the one owner.
+    """
+    values = {"owner": owner, "until": now + life}
+    statement = insert(session, Lease).values(id=uuid.uuid4(), name=name, **values)
+    free = sa.or_(Lease.owner == owner, Lease.until <= now)
+    taken = await session.execute(
+        statement.on_conflict_do_update(index_elements=["name"], set_=values, where=free).returning(Lease.id)
+    )
+    return taken.first() is not None
+
+
+async def drop_name(session: AsyncSession, name: str, owner: str, now: datetime) -> None:
+    """Let go of such a lease, if it is ours."""
+    ours = sa.update(Lease).where(Lease.name == name, Lease.owner == owner)
+    await session.execute(ours.values(until=now))
+
+
+async def clear_names(session: AsyncSession, prefix: str, now: datetime) -> None:
+    """Forget leases that nobody will ask for again."""
+    await session.execute(sa.delete(Lease).where(Lease.name.startswith(prefix, autoescape=True), Lease.until <= now))
 
 
 async def nudge(session: AsyncSession, table: type[Table], ids: Collection[UUID], now: datetime) -> None:

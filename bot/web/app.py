@@ -9,7 +9,9 @@ from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
+from bot.connections import Connections
 from bot.settings import Settings
+from bot.web import connections as connecting
 from bot.web import health, problems, webhooks
 from bot.web.access import AccessLog
 from bot.web.bodies import Limits
@@ -33,10 +35,11 @@ def create_app(
     known_hook: KnownHook,
     ready: Ready,
     *,
+    connections: Connections | None = None,
     limits: Limits | None = None,
     lifespan: Sequence[Lifespan] = (),
 ) -> Litestar:
-    """The application; it starts and stops the intake. `lifespan` comes on top."""
+    """The application; it starts and stops the intake. `lifespan` comes on top; without `connections` none are made."""
 
     @asynccontextmanager
     async def keeping(app: Litestar) -> AsyncIterator[None]:
@@ -47,8 +50,11 @@ def create_app(
             await intake.stop()
 
     receiver = Receiver(settings, intake, forges, known_hook, limits or Limits())
+    routers = [webhooks.router(receiver), health.router(ready)]
+    if connections is not None:
+        routers.append(connecting.router(connections))
     return Litestar(
-        route_handlers=[webhooks.router(receiver), health.router(ready)],
+        route_handlers=routers,
         middleware=[AccessLog()],
         exception_handlers=problems.HANDLERS,
         lifespan=[keeping, *lifespan],

@@ -11,6 +11,7 @@ from msgspec import Meta
 from bot import objects
 from bot.context import Context
 from bot.core import manifests, repoconfig
+from bot.core.access import GitAccess
 from bot.core.calls import Call
 from bot.core.deployments import short
 from bot.core.errors import UserError
@@ -30,6 +31,9 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which environments; all of them for none."""
 
     environments: Annotated[tuple[str, ...], Meta(description="only these")] = ()
+
+
+Fetching = tuple[manifests.Git, GitAccess | None]
 
 
 @dataclass(frozen=True)
@@ -53,18 +57,12 @@ async def enable(ctx: Context, args: Args) -> Result:
     head = await ctx.forge.branch_head(ctx.repository.full_name, ctx.repository.default_branch)
     if head is None:
         raise UserError("branch_missing", f"the default branch {ctx.repository.default_branch} does not exist yet")
-    if ctx.repository.private and ctx.git_credentials is None:
-        raise UserError(
-            "git_credentials_missing",
-            "this repository is private and Sluice has no token that Flux may fetch with; the operator sets "
-            f"SLUICE_{ctx.repository.provider.upper()}_GIT_TOKEN (read-only)",
-        )
     wanted = await _wanted(ctx, args, head)
     heads = await _heads(ctx, list(wanted.values()), head)
     async with ctx.store.write() as tx:
         setup = await _rows(tx, ctx, wanted)
     await _check_namespaces(ctx, setup)
-    made = await _apply(ctx, setup)
+    made = await _apply(ctx, setup, await _fetching(ctx, setup, wanted))
     evidence = {
         where.environment.name: await read(ctx.forge, where, heads[where.environment.branch]) for where in setup.places
     }
@@ -231,13 +229,21 @@ async def _check_namespaces(ctx: Context, setup: Setup) -> None:
                 raise UserError("namespace_taken", f"the namespace `{name}` exists and is not this project's")
 
 
-async def _apply(ctx: Context, setup: Setup) -> list[str]:
+async def _fetching(ctx: Context, setup: Setup, wanted: dict[int, repoconfig.Environment]) -> Fetching:
+    """How Flux gets at the repository; all environments of a project by the same credentials."""
+    kind = next((each.git for each in wanted.values()), None)
+    access = await ctx.credentials.ensure(ctx.repository, setup.project, kind=kind, actor=ctx.run.actor)
+    async with ctx.store.read() as session:
+        return await ctx.credentials.git(session, ctx.repository, setup.project), access
+
+
+async def _apply(ctx: Context, setup: Setup, fetching: Fetching) -> list[str]:
     """Write every object and have it read back; what there is now, for people."""
     made: list[str] = []
     written: set[tuple[str, str, str]] = set()
     for where in setup.places:
         cluster = ctx.cluster(where.environment.cluster)
-        for manifest in _manifests(ctx, setup, where):
+        for manifest in _manifests(setup, where, fetching):
             metadata = manifest["metadata"]
             key = (where.environment.cluster, manifest["kind"], f"{metadata.get('namespace', '')}/{metadata['name']}")
             if key in written:
@@ -249,15 +255,15 @@ async def _apply(ctx: Context, setup: Setup) -> list[str]:
     return made
 
 
-def _manifests(ctx: Context, setup: Setup, where: Place) -> list[Manifest]:
+def _manifests(setup: Setup, where: Place, fetching: Fetching) -> list[Manifest]:
     environment, project = where.environment, setup.project
     ours = objects.owner(project)
     theirs = objects.owner(project, environment)
     account = environment.config.get("service_account")
-    git = objects.git(ctx.repository, with_secret=ctx.git_credentials is not None)
+    git, access = fetching
     result = [manifests.namespace(ours, project.namespace)]
-    if ctx.git_credentials is not None:
-        result.append(manifests.credentials(ours, ctx.git_credentials.username, ctx.git_credentials.token))
+    if access is not None:
+        result.append(manifests.credentials(ours, access.secret))
     result.append(manifests.branch_source(ours, git, environment.branch))
     result.append(manifests.namespace(theirs, environment.target_namespace))
     if account == manifests.account_name(environment.name):

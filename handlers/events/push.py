@@ -81,8 +81,7 @@ async def _keep_pins(ctx: Context, branch: str) -> list[str]:
     kept = []
     for pin, environment in pinned:
         cluster = ctx.cluster(environment.cluster)
-        with_secret = ctx.git_credentials is not None
-        if await pinning.keep_reachable(ctx.store, ctx.forge, cluster, pin, with_secret=with_secret):
+        if await pinning.keep_reachable(ctx.store, ctx.forge, cluster, pin, ctx.credentials):
             kept.append(environment.name)
     return kept
 

@@ -30,7 +30,7 @@ VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 def all_of_them() -> list[dict[str, Any]]:
     return [
         manifests.namespace(OWNER, "web-production"),
-        manifests.credentials(OWNER, "sluice", "geheim"),
+        manifests.credentials(OWNER, {"username": "sluice", "password": "geheim"}),
         manifests.branch_source(OWNER, GIT, "main"),
         manifests.own_source(OWNER, GIT, "production", branch="main", commit=SHA, number=7),
         manifests.kustomization(OWNER, ROLLOUT),
@@ -130,7 +130,7 @@ def test_the_account_is_in_the_projects_namespace_its_binding_in_the_target() ->
 
 
 def test_credentials() -> None:
-    secret = manifests.credentials(OWNER, "sluice", "geheim")
+    secret = manifests.credentials(OWNER, {"username": "sluice", "password": "geheim"})
     assert {key: base64.b64decode(value) for key, value in secret["data"].items()} == {
         "username": b"sluice",
         "password": b"geheim",

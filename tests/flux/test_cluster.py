@@ -225,6 +225,32 @@ async def test_trouble_is_temporary(sandbox: SandboxPlane, code: int) -> None:
     await cluster.close()
 
 
+async def test_a_server_that_has_just_started_is_temporary(sandbox: SandboxPlane) -> None:
+    """It knows nobody's rights yet: it refuses what is asked of it, and to say if it is ready."""
+    cluster = sandbox.open()
+    sandbox.cluster.fail_next(2, 403)
+    with pytest.raises(TemporaryError, match="not ready: it says 403"):
+        await cluster.get("Namespace", None, "default")
+    assert await cluster.get("Namespace", None, "default") is not None
+    await cluster.close()
+
+
+async def test_a_server_that_gets_ready_at_that_moment(sandbox: SandboxPlane) -> None:
+    """Asked again, it does what it refused."""
+    cluster = sandbox.open()
+    sandbox.cluster.fail_next(1, 403, match="/namespaces/default")
+    assert await cluster.get("Namespace", None, "default") is not None
+    await cluster.close()
+
+
+async def test_what_a_ready_server_refuses_is_refused(sandbox: SandboxPlane) -> None:
+    cluster = sandbox.open()
+    sandbox.cluster.fail_next(2, 403, match="/namespaces/default")
+    with pytest.raises(UserError, match="the cluster refused"):
+        await cluster.get("Namespace", None, "default")
+    await cluster.close()
+
+
 async def test_a_cut_connection_is_temporary(sandbox: SandboxPlane) -> None:
     cluster = sandbox.open()
     sandbox.cluster.fail_next(1, 0)

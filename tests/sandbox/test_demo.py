@@ -110,7 +110,14 @@ def test_interrupted_it_cleans_up(tmp_path: Path, number: signal.Signals) -> Non
     """In the middle of the story: no traceback, nothing left behind, exit code 130."""
     demo = [sys.executable, "-m", "bot", "demo"]  # what is interrupted anywhere may leave a file for the collector
     process = subprocess.Popen(
-        demo, env=environ(tmp_path), cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        demo,
+        env=environ(tmp_path),
+        cwd="/",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell's `make test &` has Ctrl-C ignored, and so has all that it starts.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     assert process.stdout is not None
     for line in process.stdout:

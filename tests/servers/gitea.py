@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import secrets
 import shutil
 import sqlite3
@@ -194,6 +195,11 @@ class Gitea:
             }
             for event, uuid, delivered, succeeded, request, response, payload in rows
         ]
+
+    def errors(self, count: int = 20) -> list[str]:
+        """The last lines of its log that are warnings or worse."""
+        lines = self._process.log.read_text(errors="replace").splitlines() if self._process else []
+        return [line for line in lines if re.search(r" \[[WEF]\] ", line)][-count:]
 
     def _start(self) -> None:
         found = build.ensure(("gitea",), lambda text: print(text, file=sys.stderr))["gitea"]

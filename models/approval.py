@@ -18,14 +18,20 @@ class Approval(Row, Base):
         sa.Index(None, "deployment_id"),
     )
 
-    deployment_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("deployments.id", ondelete="CASCADE"))
-    user: Mapped[str]
-    provider_account_id: Mapped[str]
-    verdict: Mapped[str] = mapped_column(Word("approved", "rejected"))
-    commit_hash: Mapped[str]
-    chain_digest: Mapped[str]
-    role: Mapped[str] = mapped_column(Word("viewer", "deployer", "approver", "admin"))
-    reason: Mapped[str | None]
-    run_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("runs.id", ondelete="SET NULL"), index=True)
-    voided_at: Mapped[datetime | None]
-    void_reason: Mapped[str | None]
+    deployment_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("deployments.id", ondelete="CASCADE"), doc="The deployment."
+    )
+    user: Mapped[str] = mapped_column(doc="Whose voice it is: the login.")
+    provider_account_id: Mapped[str] = mapped_column(doc="The forge's own id of the account; one live voice each.")
+    verdict: Mapped[str] = mapped_column(Word("approved", "rejected"), doc="What was said.")
+    commit_hash: Mapped[str] = mapped_column(doc="The commit that was looked at.")
+    chain_digest: Mapped[str] = mapped_column(doc="SHA-256 of all that the deployment was bound to then.")
+    role: Mapped[str] = mapped_column(
+        Word("viewer", "deployer", "approver", "admin"), doc="The person's role at that moment."
+    )
+    reason: Mapped[str | None] = mapped_column(doc="Why, in the person's words.")
+    run_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("runs.id", ondelete="SET NULL"), index=True, doc="The run of the command."
+    )
+    voided_at: Mapped[datetime | None] = mapped_column(doc="When it stopped to count.")
+    void_reason: Mapped[str | None] = mapped_column(doc="Why it stopped to count.")

@@ -75,9 +75,9 @@ class Base(DeclarativeBase):
 class Row:
     """A random key and the times of a row."""
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
-    created_at: Mapped[datetime] = mapped_column(default=now)
-    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4, doc="The random key (UUID version 4).")
+    created_at: Mapped[datetime] = mapped_column(default=now, doc="When the row was made.")
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now, doc="When the row was last written.")
 
 
 def live_once(table: str, *columns: str, where: str = "deleted_at IS NULL", name: str = "live") -> sa.Index:
@@ -94,9 +94,11 @@ class Leased(Row):
     a ring during the work is never lost. A worker may write under its lease only while `lease_owner` is its own.
     """
 
-    status: Mapped[str]
-    lease_owner: Mapped[str | None]
-    lease_until: Mapped[datetime | None]
-    attempts: Mapped[int] = mapped_column(default=0)
-    nudged: Mapped[int] = mapped_column(default=0)
-    due_at: Mapped[datetime | None] = mapped_column(default=now)  # when the sweep rings; None: never
+    status: Mapped[str] = mapped_column(doc="How far the work on the row is.")
+    lease_owner: Mapped[str | None] = mapped_column(doc="Who works on the row now: a random word for each take.")
+    lease_until: Mapped[datetime | None] = mapped_column(
+        doc="Until when the lease holds; whoever finds it past may take the row."
+    )
+    attempts: Mapped[int] = mapped_column(default=0, doc="Takes since the last one that ended in order.")
+    nudged: Mapped[int] = mapped_column(default=0, doc="How often somebody rang for the row.")
+    due_at: Mapped[datetime | None] = mapped_column(default=now, doc="When the sweep rings for it; empty: never.")

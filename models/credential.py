@@ -15,18 +15,27 @@ class ProjectGitAuth(Row, Base):
     __tablename__ = "project_git_auth"
     __table_args__ = (sa.UniqueConstraint("project_id"), sa.Index(None, "validation_status", "renew_at"))
 
-    project_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("projects.id", ondelete="CASCADE"))
-    auth_type: Mapped[str] = mapped_column(Word("oauth", "token", "app", "deploy_key"))
-    created_by: Mapped[str]
-    last_validated_at: Mapped[datetime | None]
-    validation_status: Mapped[str] = mapped_column(Word("pending", "valid", "invalid", "expiring"), default="pending")
-    validation_message: Mapped[str | None]
-    expires_at: Mapped[datetime | None]
-    renew_at: Mapped[datetime | None]
+    project_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("projects.id", ondelete="CASCADE"), doc="The project; it has one such row."
+    )
+    auth_type: Mapped[str] = mapped_column(
+        Word("oauth", "token", "app", "deploy_key"),
+        doc="The kind: the row with the same key in the table of that kind says more.",
+    )
+    created_by: Mapped[str] = mapped_column(doc="Who gave them.")
+    last_validated_at: Mapped[datetime | None] = mapped_column(doc="When they were last tried on the forge.")
+    validation_status: Mapped[str] = mapped_column(
+        Word("pending", "valid", "invalid", "expiring"), default="pending", doc="What came of it."
+    )
+    validation_message: Mapped[str | None] = mapped_column(doc="What came of it, for people.")
+    expires_at: Mapped[datetime | None] = mapped_column(doc="When they end.")
+    renew_at: Mapped[datetime | None] = mapped_column(doc="When the Secret in the cluster is written anew.")
 
 
 def _main() -> Mapped[uuid.UUID]:
-    return mapped_column(sa.ForeignKey("project_git_auth.id", ondelete="CASCADE"), unique=True)
+    return mapped_column(
+        sa.ForeignKey("project_git_auth.id", ondelete="CASCADE"), unique=True, doc="The main row; one each."
+    )
 
 
 class ProjectGitAuthOauth(Row, Base):
@@ -40,6 +49,7 @@ class ProjectGitAuthOauth(Row, Base):
             "git_platform_connections.id", ondelete="RESTRICT", name="fk_project_git_auth_oauth_connection_id"
         ),
         index=True,
+        doc="The connection whose token is used.",
     )
 
 
@@ -49,9 +59,9 @@ class ProjectGitAuthToken(Row, Base):
     __tablename__ = "project_git_auth_token"
 
     auth_id: Mapped[uuid.UUID] = _main()
-    token_type: Mapped[str] = mapped_column(Word("pat", "project", "group"))
-    username: Mapped[str | None]
-    token_sealed: Mapped[str]
+    token_type: Mapped[str] = mapped_column(Word("pat", "project", "group"), doc="What kind of token the forge made.")
+    username: Mapped[str | None] = mapped_column(doc="The name that Git says with it.")
+    token_sealed: Mapped[str] = mapped_column(doc="The token, sealed to this row.")
 
 
 class ProjectGitAuthApp(Row, Base):
@@ -60,9 +70,9 @@ class ProjectGitAuthApp(Row, Base):
     __tablename__ = "project_git_auth_app"
 
     auth_id: Mapped[uuid.UUID] = _main()
-    app_type: Mapped[str] = mapped_column(Word("github_app", "gitlab_app"))
-    app_id: Mapped[str]
-    installation_id: Mapped[str | None]
+    app_type: Mapped[str] = mapped_column(Word("github_app", "gitlab_app"), doc="Whose app it is.")
+    app_id: Mapped[str] = mapped_column(doc="The forge's id of the app.")
+    installation_id: Mapped[str | None] = mapped_column(doc="The forge's id of its installation at the owner.")
 
 
 class ProjectGitAuthDeployKey(Row, Base):
@@ -71,7 +81,7 @@ class ProjectGitAuthDeployKey(Row, Base):
     __tablename__ = "project_git_auth_deploy_key"
 
     auth_id: Mapped[uuid.UUID] = _main()
-    public_key: Mapped[str]
-    private_key_sealed: Mapped[str]
-    forge_key_id: Mapped[str | None]
-    fingerprint: Mapped[str]
+    public_key: Mapped[str] = mapped_column(doc="The public half, as the forge has it.")
+    private_key_sealed: Mapped[str] = mapped_column(doc="The private half, sealed to this row.")
+    forge_key_id: Mapped[str | None] = mapped_column(doc="The forge's id of it; empty until the forge has it.")
+    fingerprint: Mapped[str] = mapped_column(doc="The public half's SHA-256, as ssh-keygen shows it.")

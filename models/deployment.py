@@ -25,27 +25,43 @@ class Deployment(Leased, Base):
     )
 
     gitops_resource_id: Mapped[uuid.UUID] = mapped_column(
-        sa.ForeignKey("gitops_resources.id", ondelete="RESTRICT"), index=True
+        sa.ForeignKey("gitops_resources.id", ondelete="RESTRICT"),
+        index=True,
+        doc="The Kustomization or HelmRelease that applies it.",
     )
-    source_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("gitops_resources.id", ondelete="RESTRICT"), index=True)
-    environment_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("environments.id", ondelete="RESTRICT"))
-    run_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("runs.id", ondelete="SET NULL"), index=True)
-    number: Mapped[int]
-    commit_hash: Mapped[str]
-    deployment_method: Mapped[str] = mapped_column(Word("gitops", "manual"))
-    trigger: Mapped[str] = mapped_column(Word("push", "enable", "deploy", "unpin"))
-    pull_request: Mapped[int | None]
-    requested_by: Mapped[str]
-    status: Mapped[str] = mapped_column(Word(*PHASES))
-    reason: Mapped[str | None]
-    message: Mapped[str | None]
-    live_revision: Mapped[str | None]  # the commit that it is live as part of, or was superseded by
-    inputs_digest: Mapped[str]
-    config_digest: Mapped[str]
-    policy_digest: Mapped[str] = mapped_column(default="")
-    source_token: Mapped[str | None]
-    kustomization_token: Mapped[str | None]
-    failure_seen: Mapped[str | None]
-    deadline_at: Mapped[datetime | None]
-    started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
+    source_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("gitops_resources.id", ondelete="RESTRICT"), index=True, doc="The GitRepository that it goes by."
+    )
+    environment_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("environments.id", ondelete="RESTRICT"), doc="Where it goes."
+    )
+    run_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("runs.id", ondelete="SET NULL"), index=True, doc="The run that opened it."
+    )
+    number: Mapped[int] = mapped_column(doc="Grows by one in each environment and fences moves of the pin.")
+    commit_hash: Mapped[str] = mapped_column(doc="The revision.")
+    deployment_method: Mapped[str] = mapped_column(
+        Word("gitops", "manual"), doc="Whether a push brought it or somebody asked."
+    )
+    trigger: Mapped[str] = mapped_column(Word("push", "enable", "deploy", "unpin"), doc="What brought it.")
+    pull_request: Mapped[int | None] = mapped_column(doc="The request that it was asked for on.")
+    requested_by: Mapped[str] = mapped_column(doc="Who pushed it or asked for it.")
+    status: Mapped[str] = mapped_column(
+        Word(*PHASES), doc="The phase; the last six are terminal, and it ends in exactly one of them."
+    )
+    reason: Mapped[str | None] = mapped_column(doc="The stable reason code of its end.")
+    message: Mapped[str | None] = mapped_column(doc="What people are told of its state.")
+    live_revision: Mapped[str | None] = mapped_column(
+        doc="The commit that it is live as part of, or was superseded by."
+    )
+    inputs_digest: Mapped[str] = mapped_column(doc="SHA-256 of all that its environment reads at this commit.")
+    config_digest: Mapped[str] = mapped_column(doc="SHA-256 of its environment's configuration.")
+    policy_digest: Mapped[str] = mapped_column(default="", doc="SHA-256 of the operator's policy.")
+    source_token: Mapped[str | None] = mapped_column(doc="The token of our reconcile request to the source.")
+    kustomization_token: Mapped[str | None] = mapped_column(
+        doc="The token of our reconcile request to the Kustomization."
+    )
+    failure_seen: Mapped[str | None] = mapped_column(doc="A failure that may pass, and was shown already.")
+    deadline_at: Mapped[datetime | None] = mapped_column(doc="When it is given up.")
+    started_at: Mapped[datetime | None] = mapped_column(doc="When it left the queue.")
+    finished_at: Mapped[datetime | None] = mapped_column(doc="When it ended.")

@@ -27,22 +27,30 @@ class UnifiedEvent(Row, Base):
         ),
     )
 
-    event_type: Mapped[str] = mapped_column(Word("audit", "project", "system"))
-    action: Mapped[str]
-    severity: Mapped[str] = mapped_column(Word("info", "warning", "error", "critical"), default="info")
-    actor: Mapped[str | None]
-    user_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="SET NULL"), index=True)
-    organization_id: Mapped[uuid.UUID | None] = mapped_column(
-        sa.ForeignKey("organizations.id", ondelete="RESTRICT"), index=True
+    event_type: Mapped[str] = mapped_column(
+        Word("audit", "project", "system"), doc="Who wants to know: auditors, a project's people, the operator."
     )
-    resource_type: Mapped[str | None]
-    resource_id: Mapped[uuid.UUID | None]
-    details: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    ip: Mapped[str | None]
-    user_agent: Mapped[str | None]
-    sequence: Mapped[int | None] = mapped_column(sa.BigInteger)
-    previous_hash: Mapped[str | None]
-    hash: Mapped[str | None]
+    action: Mapped[str] = mapped_column(doc="What happened: `gitops.sync.started` and so on.")
+    severity: Mapped[str] = mapped_column(
+        Word("info", "warning", "error", "critical"), default="info", doc="How bad it is."
+    )
+    actor: Mapped[str | None] = mapped_column(doc="Who did it: a login; empty: Sluice itself.")
+    user_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("users.id", ondelete="SET NULL"), index=True, doc="The same, where the person is known here."
+    )
+    organization_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("organizations.id", ondelete="RESTRICT"), index=True, doc="The owner that it concerns."
+    )
+    resource_type: Mapped[str | None] = mapped_column(doc="What it happened to: deployment, run, project and so on.")
+    resource_id: Mapped[uuid.UUID | None] = mapped_column(doc="The row that it happened to.")
+    details: Mapped[dict[str, Any]] = mapped_column(default=dict, doc="What else there is to say.")
+    ip: Mapped[str | None] = mapped_column(doc="The address that the request came from.")
+    user_agent: Mapped[str | None] = mapped_column(doc="The program that sent the request.")
+    sequence: Mapped[int | None] = mapped_column(
+        sa.BigInteger, doc="Its place in the chain; empty until the appender chained it."
+    )
+    previous_hash: Mapped[str | None] = mapped_column(doc="The hash of the event before it.")
+    hash: Mapped[str | None] = mapped_column(doc="SHA-256 of the event and of the hash before it.")
 
 
 class Checkpoint(Row, Base):
@@ -51,8 +59,8 @@ class Checkpoint(Row, Base):
     __tablename__ = "checkpoints"
     __table_args__ = (sa.UniqueConstraint("sequence"),)
 
-    sequence: Mapped[int] = mapped_column(sa.BigInteger)
-    hash: Mapped[str]
-    key_id: Mapped[str]
-    signature: Mapped[str]
-    purged_until: Mapped[datetime | None]
+    sequence: Mapped[int] = mapped_column(sa.BigInteger, doc="The last event that is gone.")
+    hash: Mapped[str] = mapped_column(doc="That event's hash, from which the rest of the chain is checked.")
+    key_id: Mapped[str] = mapped_column(doc="The key that signed.")
+    signature: Mapped[str] = mapped_column(doc="The signature.")
+    purged_until: Mapped[datetime | None] = mapped_column(doc="Events before this were purged.")

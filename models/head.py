@@ -15,12 +15,16 @@ class Head(Row, Base):
     __tablename__ = "heads"
     __table_args__ = (sa.Index(None, "repository_id", "kind", "name", "received_at"),)
 
-    repository_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("repositories.id", ondelete="CASCADE"))
-    delivery_id: Mapped[uuid.UUID | None] = mapped_column(
-        sa.ForeignKey("deliveries.id", ondelete="SET NULL"), index=True
+    repository_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("repositories.id", ondelete="CASCADE"), doc="The repository."
     )
-    kind: Mapped[str] = mapped_column(Word("branch", "pull_request"))
-    name: Mapped[str]  # the branch's name, the pull request's number
-    commit_hash: Mapped[str | None]  # None: deleted
-    actor: Mapped[str]
-    received_at: Mapped[datetime]
+    delivery_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("deliveries.id", ondelete="SET NULL"),
+        index=True,
+        doc="The delivery that told; empty: read from the forge.",
+    )
+    kind: Mapped[str] = mapped_column(Word("branch", "pull_request"), doc="What has this head.")
+    name: Mapped[str] = mapped_column(doc="The branch's name, or the pull request's number.")
+    commit_hash: Mapped[str | None] = mapped_column(doc="The head; empty: deleted.")
+    actor: Mapped[str] = mapped_column(doc="Who moved it.")
+    received_at: Mapped[datetime] = mapped_column(doc="When we heard, by our own clock, never a commit's date.")

@@ -13,6 +13,10 @@ class Hook(Row, Base):
 
     __tablename__ = "hooks"
 
-    repository_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("repositories.id", ondelete="CASCADE"), unique=True)
-    forge_hook_id: Mapped[str | None]
-    status: Mapped[str] = mapped_column(Word("registering", "active"), default="registering")
+    repository_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("repositories.id", ondelete="CASCADE"), unique=True, doc="The one repository that it speaks for."
+    )
+    forge_hook_id: Mapped[str | None] = mapped_column(doc="The forge's id of it; empty until it is registered.")
+    status: Mapped[str] = mapped_column(
+        Word("registering", "active"), default="registering", doc="Whether the forge has it already."
+    )

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped
+from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Row
 
@@ -14,6 +14,6 @@ class Lease(Row, Base):
     __tablename__ = "leases"
     __table_args__ = (sa.UniqueConstraint("name"),)
 
-    name: Mapped[str]
-    owner: Mapped[str]
-    until: Mapped[datetime]
+    name: Mapped[str] = mapped_column(doc="The work.")
+    owner: Mapped[str] = mapped_column(doc="Who does it.")
+    until: Mapped[datetime] = mapped_column(doc="Until when.")

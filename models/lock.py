@@ -19,14 +19,18 @@ class Lock(Row, Base):
         sa.Index(None, "status", "expires_at"),
     )
 
-    environment_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("environments.id", ondelete="CASCADE"))
-    owner: Mapped[str]
-    reason: Mapped[str | None]
-    position: Mapped[int] = mapped_column(default=0)
-    status: Mapped[str] = mapped_column(Word("waiting", "held", "released", "expired"), default="waiting")
-    claimed_at: Mapped[datetime | None]
-    expires_at: Mapped[datetime | None]
-    released_at: Mapped[datetime | None]
+    environment_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("environments.id", ondelete="CASCADE"), doc="The environment; one held lock each."
+    )
+    owner: Mapped[str] = mapped_column(doc="Who keeps it or waits for it.")
+    reason: Mapped[str | None] = mapped_column(doc="Why, in the owner's words.")
+    position: Mapped[int] = mapped_column(default=0, doc="The place in the line.")
+    status: Mapped[str] = mapped_column(
+        Word("waiting", "held", "released", "expired"), default="waiting", doc="Whether it is held."
+    )
+    claimed_at: Mapped[datetime | None] = mapped_column(doc="Since when it is held.")
+    expires_at: Mapped[datetime | None] = mapped_column(doc="When it ends by itself.")
+    released_at: Mapped[datetime | None] = mapped_column(doc="When it was given back.")
 
 
 class Hold(Row, Base):
@@ -38,11 +42,15 @@ class Hold(Row, Base):
         sa.Index(None, "environment_id"),
     )
 
-    environment_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("environments.id", ondelete="CASCADE"))
-    set_by: Mapped[str]
-    reason: Mapped[str | None]
-    deployment_id: Mapped[uuid.UUID | None] = mapped_column(
-        sa.ForeignKey("deployments.id", ondelete="SET NULL"), index=True
+    environment_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("environments.id", ondelete="CASCADE"), doc="The environment; one live hold each."
     )
-    ended_at: Mapped[datetime | None]
-    ended_by: Mapped[str | None]
+    set_by: Mapped[str] = mapped_column(doc="Who set it.")
+    reason: Mapped[str | None] = mapped_column(doc="Why, in that person's words.")
+    deployment_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("deployments.id", ondelete="SET NULL"),
+        index=True,
+        doc="The deployment that set it, as a rollback does.",
+    )
+    ended_at: Mapped[datetime | None] = mapped_column(doc="When it was ended.")
+    ended_by: Mapped[str | None] = mapped_column(doc="Who ended it.")

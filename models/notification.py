@@ -24,19 +24,29 @@ class Notification(Leased, Base):
         sa.Index(None, "status", "due_at"),
     )
 
-    kind: Mapped[str] = mapped_column(Word("status", "comment"))
-    repository_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("repositories.id", ondelete="CASCADE"))
-    deployment_id: Mapped[uuid.UUID | None] = mapped_column(
-        sa.ForeignKey("deployments.id", ondelete="CASCADE"), index=True
+    kind: Mapped[str] = mapped_column(
+        Word("status", "comment"), doc="A commit status, or the one comment of a pull request."
     )
-    target: Mapped[str]  # the commit, or the pull request's number
-    context: Mapped[str] = mapped_column(default="")
-    sequence: Mapped[int] = mapped_column(default=0)
-    phase: Mapped[str | None] = mapped_column(Word(*PHASES))
-    text: Mapped[str | None]
-    status: Mapped[str] = mapped_column(Word("queued", "sent", "skipped", "failed"), default="queued")
-    reason: Mapped[str | None]
-    external_id: Mapped[str | None]  # the comment's id on the forge
-    content_digest: Mapped[str | None]
-    attempted_at: Mapped[datetime | None]
-    sent_at: Mapped[datetime | None]
+    repository_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("repositories.id", ondelete="CASCADE"), doc="The repository."
+    )
+    deployment_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("deployments.id", ondelete="CASCADE"), index=True, doc="The deployment that a status is about."
+    )
+    target: Mapped[str] = mapped_column(doc="The commit, or the pull request's number.")
+    context: Mapped[str] = mapped_column(default="", doc="The name of the status: sluice/<environment>.")
+    sequence: Mapped[int] = mapped_column(
+        default=0, doc="The order in which statuses of one context are sent; 0 for comments."
+    )
+    phase: Mapped[str | None] = mapped_column(Word(*PHASES), doc="The deployment's phase that the status tells.")
+    text: Mapped[str | None] = mapped_column(doc="The status's description; comments are rendered when they are sent.")
+    status: Mapped[str] = mapped_column(
+        Word("queued", "sent", "skipped", "failed"), default="queued", doc="What became of it."
+    )
+    reason: Mapped[str | None] = mapped_column(doc="Why it was not sent.")
+    external_id: Mapped[str | None] = mapped_column(doc="The comment's id on the forge.")
+    content_digest: Mapped[str | None] = mapped_column(doc="SHA-256 of the comment as it was sent last.")
+    attempted_at: Mapped[datetime | None] = mapped_column(
+        doc="Written before the forge is called: whoever finds it looks before repeating."
+    )
+    sent_at: Mapped[datetime | None] = mapped_column(doc="When the forge had it.")

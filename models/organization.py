@@ -1,7 +1,7 @@
 """Organizations: one for each owner on a forge."""
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped
+from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Row
 
@@ -12,5 +12,5 @@ class Organization(Row, Base):
     __tablename__ = "organizations"
     __table_args__ = (sa.UniqueConstraint("provider", "name"),)
 
-    provider: Mapped[str]
-    name: Mapped[str]
+    provider: Mapped[str] = mapped_column(doc="The forge: github, gitea.")
+    name: Mapped[str] = mapped_column(doc="The owner's name in the forge's addresses.")

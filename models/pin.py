@@ -19,11 +19,17 @@ class Pin(Row, Base):
         sa.Index(None, "pull_request"),
     )
 
-    environment_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("environments.id", ondelete="CASCADE"))
-    source_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("gitops_resources.id", ondelete="RESTRICT"), index=True)
-    pull_request: Mapped[int | None]
-    branch: Mapped[str]
-    commit_hash: Mapped[str]
-    number: Mapped[int]  # of the deployment that moved it last
-    pinned_by: Mapped[str]
-    ended_at: Mapped[datetime | None]
+    environment_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("environments.id", ondelete="CASCADE"), doc="The environment; one live pin each."
+    )
+    source_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("gitops_resources.id", ondelete="RESTRICT"),
+        index=True,
+        doc="The GitRepository that says the commit.",
+    )
+    pull_request: Mapped[int | None] = mapped_column(doc="The request whose head it is; the pin ends with it.")
+    branch: Mapped[str] = mapped_column(doc="The branch by which Flux reaches the commit.")
+    commit_hash: Mapped[str] = mapped_column(doc="The commit.")
+    number: Mapped[int] = mapped_column(doc="The number of the deployment that moved it last.")
+    pinned_by: Mapped[str] = mapped_column(doc="Who asked for it.")
+    ended_at: Mapped[datetime | None] = mapped_column(doc="When the environment followed its branch again.")

@@ -20,20 +20,24 @@ class Project(Row, Base):
     )
 
     organization_id: Mapped[uuid.UUID] = mapped_column(
-        sa.ForeignKey("organizations.id", ondelete="RESTRICT"), index=True
+        sa.ForeignKey("organizations.id", ondelete="RESTRICT"), index=True, doc="Whose it is."
     )
-    repository_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("repositories.id", ondelete="RESTRICT"))
-    name: Mapped[str]
-    slug: Mapped[str]
-    description: Mapped[str] = mapped_column(default="")
-    namespace: Mapped[str]
+    repository_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("repositories.id", ondelete="RESTRICT"), doc="Where it lies."
+    )
+    name: Mapped[str] = mapped_column(doc="The name that people read.")
+    slug: Mapped[str] = mapped_column(doc="The name in commands and contexts; once among a repository's live projects.")
+    description: Mapped[str] = mapped_column(default="", doc="What it is, in a sentence.")
+    namespace: Mapped[str] = mapped_column(doc="The namespace of its Flux objects; once among live projects.")
     status: Mapped[str] = mapped_column(
-        Word("initializing", "active", "failed", "disabling", "disabled"), default="initializing"
+        Word("initializing", "active", "failed", "disabling", "disabled"),
+        default="initializing",
+        doc="Whether it is enabled.",
     )
     initialization_job_id: Mapped[uuid.UUID | None] = mapped_column(
-        sa.ForeignKey("runs.id", ondelete="SET NULL"), index=True
+        sa.ForeignKey("runs.id", ondelete="SET NULL"), index=True, doc="The run that enabled it last."
     )
-    initialization_started_at: Mapped[datetime | None]
-    initialization_completed_at: Mapped[datetime | None]
-    initialization_error: Mapped[str | None]
-    deleted_at: Mapped[datetime | None]
+    initialization_started_at: Mapped[datetime | None] = mapped_column(doc="When that run began.")
+    initialization_completed_at: Mapped[datetime | None] = mapped_column(doc="When it ended well.")
+    initialization_error: Mapped[str | None] = mapped_column(doc="Why it did not end well.")
+    deleted_at: Mapped[datetime | None] = mapped_column(doc="When it was deleted; such a project is found by nobody.")

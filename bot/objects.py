@@ -34,5 +34,6 @@ def kustomization(where: Place, source: str) -> dict[str, Any]:
             account=config.get("service_account"),
             interval=config.get("interval", "10m"),
             timeout=config.get("timeout", "5m"),
+            extra=config.get("kustomization", {}),
         ),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bot.core.deployments import UNSETTLED
 from bot.core.settling import resource_status
 from bot.flux.observer import Gone, Known, Seen
-from bot.store import disabling, leases, log, projects
+from bot.store import disabling, initialization, leases, log, projects
 from bot.store.transactions import Store, Transaction
 from models import Deployment, GitopsResource
 
@@ -33,6 +33,7 @@ class Observations:
             if row is None:
                 return
             self._update(tx, row, seen)
+            await initialization.look(tx, row.project_id)
             await self._ring(tx, row)
 
     async def gone(self, gone: Gone) -> None:
@@ -44,6 +45,7 @@ class Observations:
             row.uid, row.status, row.status_reason = None, "failed", "Missing"
             row.status_message, row.last_status_update_at = "the object is not in the cluster any more", tx.now
             log.record(tx.session, "gitops.resource.gone", severity="warning", resource=("gitops_resource", row.id))
+            await initialization.look(tx, row.project_id)
             await self._ring(tx, row)
             await disabling.ring(tx, row.project_id)
 

@@ -1,7 +1,7 @@
 """The one place that speaks to people: commit statuses in their order, and one comment per pull request."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,13 +10,21 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.calls import Call
-from bot.core.conversation import CommandResult, Conversation, EnvironmentRow, marker, render
+from bot.core.conversation import (
+    CommandResult,
+    Conversation,
+    EnvironmentRow,
+    SetupProgress,
+    StepRow,
+    marker,
+    render,
+)
 from bot.core.deployments import Phase, short
 from bot.core.errors import TemporaryError, UserError
 from bot.core.ports import CommitStatus, Forge
-from bot.store import deployments, leases, log, outbox, projects
+from bot.store import deployments, initialization, leases, log, outbox, projects
 from bot.store.transactions import Store
-from models import Deployment, Notification, Repository, Run
+from models import Deployment, Notification, Project, ProjectInitializationStep, Repository, Run
 
 SHOWN_RESULTS = 30
 IN_TURN = timedelta(seconds=5)  # a status that waits for an earlier one is rung for when that was said
@@ -136,13 +144,39 @@ class Reporter:
 async def _conversation(session: AsyncSession, repository: Repository, number: int) -> Conversation:
     """All that the comment of a pull request shows."""
     found = await projects.of_repository(session, repository.id)
+    setups = await _setups(session, found, number)
     results, more = await _results(session, repository, number)
     return Conversation(
         key=f"{repository.provider}/{repository.forge_id}/{number}",
         project=found[0].name if len(found) == 1 else repository.full_name,
+        setups=tuple(setups),
         environments=tuple(await _environments(session, repository, number)),
         results=tuple(results),
         more=more,
+    )
+
+
+async def _setups(session: AsyncSession, found: Sequence[Project], number: int) -> list[SetupProgress]:
+    """How far those projects are that were last enabled in this pull request."""
+    result = []
+    for project in found:
+        run = await session.get(Run, project.initialization_job_id) if project.initialization_job_id else None
+        if run is not None and run.pull_request == number:
+            steps = await initialization.steps(session, project.id)
+            result.append(SetupProgress(project=project.name, steps=tuple(_step(row) for row in steps)))
+    return result
+
+
+def _step(row: ProjectInitializationStep) -> StepRow:
+    return StepRow(
+        title=row.display_name,
+        weight=row.weight,
+        status=row.status,
+        progress=row.progress,
+        seconds=None if row.duration_ms is None else row.duration_ms / 1000,
+        said=row.details.get("said", ""),
+        error=row.error or "",
+        code=row.error_code,
     )
 
 
@@ -198,10 +232,14 @@ async def _results(session: AsyncSession, repository: Repository, number: int) -
     query = sa.select(Run).where(mine).order_by(*newest_first).limit(SHOWN_RESULTS)
     runs = (await session.execute(query)).scalars().all()
     count = (await session.execute(sa.select(sa.func.count()).select_from(Run).where(mine))).scalar_one()
-    return [_result(run) for run in runs], count - len(runs)
+    stopped = await initialization.stopped(session, [run.id for run in runs])
+    return [_result(run, stopped.get(run.id)) for run in runs], count - len(runs)
 
 
-def _result(run: Run) -> CommandResult:
+def _result(run: Run, stopped: ProjectInitializationStep | None) -> CommandResult:
     call = msgspec.convert(run.call, Call)
     written = " ".join((f"/{call.name}", *call.words)) if call.kind == "command" else "…"
-    return CommandResult(command=written, by=run.actor, text=run.text or "", code=run.code, when=run.finished_at)
+    text, code, failed = run.text or "", run.code, run.status == "failed"
+    if stopped is not None:  # why, and what to do, its own line says
+        text, code, failed = f"stopped at “{stopped.display_name}”", stopped.error_code, True
+    return CommandResult(command=written, by=run.actor, text=text, code=code, failed=failed, when=run.finished_at)

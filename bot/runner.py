@@ -17,7 +17,7 @@ from bot.core.ports import Cluster, Forge, PullRequest
 from bot.core.results import Result, refused
 from bot.core.roles import Role, refusal
 from bot.credentials import Credentials
-from bot.store import git_sync, heads, leases, log, outbox
+from bot.store import git_sync, heads, initialization, leases, log, outbox
 from bot.store.transactions import Store
 from models import Repository, Run
 
@@ -122,6 +122,8 @@ class Runner:
                 raise TemporaryError("the lease on the run was lost")
             row.status, row.code, row.text = result.outcome, result.code, result.text
             row.finished_at, row.due_at = tx.now, None
+            if result.code is not None:
+                await initialization.abandon(tx, run, result.code, result.text)
             log.record(
                 tx.session,
                 f"run.{result.outcome}",

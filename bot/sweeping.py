@@ -10,7 +10,7 @@ import structlog
 from bot.core.calls import Call
 from bot.core.errors import BotError
 from bot.core.ports import Forge
-from bot.store import heads, leases, projects, runs
+from bot.store import heads, initialization, leases, projects, runs
 from bot.store.desk import Desk
 from bot.store.transactions import Store
 from models import Pin, Repository
@@ -35,7 +35,16 @@ class Sweeper:
             for id in due:
                 self.store.bell.ring(desk.queue, id)
             count += len(due)
+        await self._verify()
         return count
+
+    async def _verify(self) -> None:
+        """Objects of which nothing is heard any more are given up at their deadline."""
+        async with self.store.read() as session:
+            waiting = await initialization.unfinished(session)
+        for project_id in waiting:
+            async with self.store.write() as tx:
+                await initialization.look(tx, project_id)
 
     async def reconcile(self) -> None:
         """Compare every repository with its forge; trouble with one does not keep the others waiting."""

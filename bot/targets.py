@@ -40,14 +40,17 @@ def _one(places: Sequence[Place], target: str) -> Place:
 
 async def sources_of(session: AsyncSession, where: Place) -> tuple[GitopsResource, GitopsResource]:
     """The GitRepository that an environment goes by now, and its Kustomization."""
+    source = await source_of(session, where)
+    return source, await session.get_one(GitopsResource, where.environment.gitops_resource_id)
+
+
+async def source_of(session: AsyncSession, where: Place) -> GitopsResource:
+    """The GitRepository that an environment goes by now: its own while it is pinned, else the branch's."""
     pin = await projects.live_pin(session, where.environment.id)
     if pin is not None:
-        source = await session.get_one(GitopsResource, pin.source_id)
-    else:
-        shared = await projects.shared_source(
-            session, where.project, where.environment.cluster, where.environment.branch
-        )
-        if shared is None:
-            raise UserError("not_enabled", f"{where.environment.name} has no source; `/enable` makes it again")
-        source = shared
-    return source, await session.get_one(GitopsResource, where.environment.gitops_resource_id)
+        return await session.get_one(GitopsResource, pin.source_id)
+    environment = where.environment
+    shared = await projects.shared_source(session, where.project, environment.cluster, environment.branch)
+    if shared is None:
+        raise UserError("not_enabled", f"{environment.name} has no source; `/enable` makes it again")
+    return shared

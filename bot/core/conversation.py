@@ -6,7 +6,9 @@ from datetime import datetime
 
 import msgspec
 
+from bot.core import initialization
 from bot.core.deployments import Phase, short
+from bot.core.initialization import Stand
 
 OPEN_RESULTS = 5  # more than these are folded
 RESULT_LIMIT = 4_000  # characters of one result
@@ -25,6 +27,12 @@ SYMBOLS = {
     Phase.SUPERSEDED: "–",
     Phase.REJECTED: "–",
     Phase.CANCELLED: "–",
+}
+STEP_SYMBOLS = {
+    initialization.PENDING: "·",
+    initialization.RUNNING: "…",
+    initialization.COMPLETED: "✓",
+    initialization.FAILED: "✗",
 }
 WORDS = {Phase.SUCCEEDED: "live", Phase.TIMED_OUT: "timed out", Phase.WAITING: "waiting for approval"}
 
@@ -65,7 +73,28 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     text: str
     code: str | None = None
+    failed: bool = False  # it was not refused, but could not be brought to a good end
     when: datetime | None = None
+
+
+class StepRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of setting a project up. `said` and `error` are Markdown of ours; `code` is a failure's reason code."""
+
+    title: str
+    weight: int
+    status: str
+    progress: int = 0
+    seconds: float | None = None
+    said: str = ""
+    error: str = ""
+    code: str | None = None
+
+
+class SetupProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a project's setting up is."""
+
+    project: str
+    steps: tuple[StepRow, ...]
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +102,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
 
     key: str
     project: str
+    setups: tuple[SetupProgress, ...] = ()
     environments: tuple[EnvironmentRow, ...] = ()
     results: tuple[CommandResult, ...] = ()
     more: int = 0  # results that were not even read from the database
@@ -179,8 +209,10 @@ def render(conversation: Conversation, limit: int) -> str:
     left = limit - len(head) - len(foot) - 4
     table = _table(conversation.environments, left // 2)
     left -= len(table) + 2 if table else 0
+    setups = _setups(conversation.setups, left * 2 // 3)
+    left -= len(setups) + 2 if setups else 0
     results = _results(conversation.results, conversation.more, left - 2)
-    body = "\n\n".join(part for part in (head, table, results, foot) if part)
+    body = "\n\n".join(part for part in (head, table, setups, results, foot) if part)
     return body if len(body) <= limit else body[:limit]
 
 
@@ -220,6 +252,51 @@ def _source(row: EnvironmentRow) -> str:
     return f"follows {escape(row.branch, 80)}" if row.branch else "–"
 
 
+# Setting up: every step while it goes on or failed, one line when it is done.
+
+
+def _setups(setups: Sequence[SetupProgress], room: int) -> str:
+    several = len(setups) > 1
+    blocks = [_setup(setup, f" {escape(setup.project, 60)}" if several else "") for setup in setups]
+    count = _fitting(blocks, room - 80)
+    if count < len(blocks):
+        blocks[count:] = [f"{len(blocks) - count} more projects do not fit here; `/status` shows them."]
+    return "\n\n".join(blocks)
+
+
+def _setup(setup: SetupProgress, name: str) -> str:
+    percent = initialization.progress(Stand(step.weight, step.status, step.progress) for step in setup.steps)
+    lines = "\n".join(_step(step) for step in setup.steps)
+    if percent == 100:
+        lasted = _lasting(sum(step.seconds or 0 for step in setup.steps))
+        summary = f"✓ Set up{name}: all {len(setup.steps)} steps in {lasted}"
+        return f"<details><summary>{summary}</summary>\n\n{lines}\n\n</details>"
+    failed = any(step.status == initialization.FAILED for step in setup.steps)
+    head = f"**Setting up{name} failed**" if failed else f"**Setting up{name}: {percent} %**"
+    return f"{head}\n\n{lines}"
+
+
+def _step(step: StepRow) -> str:
+    """One line; below it why it failed, and what to do about that."""
+    sign = STEP_SYMBOLS[step.status]
+    lasted = "" if step.seconds is None else f" ({_briefly(step.seconds)})"
+    said = f": {tame(step.said, MESSAGE_LIMIT)}" if step.said else ""
+    if step.status == initialization.FAILED:
+        why = f"{tame(step.error)}\n\n**What to do:** {initialization.remedy(step.code or '')}"
+        return f"- {sign} **{step.title}**{lasted}, {code(step.code or 'failed', 60)}:\n\n{_indented(why)}\n"
+    if step.status == initialization.RUNNING:
+        return f"- {sign} **{step.title}**{said}"
+    return f"- {sign} {step.title}{lasted}{said}"
+
+
+def _briefly(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 0.95 else _lasting(seconds)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" if line else "" for line in text.split("\n"))
+
+
 def _when(when: datetime | None) -> str:
     return f"{when:%Y-%m-%d %H:%M} UTC" if when else ""
 
@@ -247,7 +324,7 @@ def _results(results: Sequence[CommandResult], more: int, room: int) -> str:
 
 def _result(result: CommandResult) -> str:
     sign = "✓" if result.code is None else "✗"
-    refused = "" if result.code is None else f", refused ({code(result.code, 60)})"
+    refused = "" if result.code is None else f", {'failed' if result.failed else 'refused'} ({code(result.code, 60)})"
     when = f", {_when(result.when)}" if result.when else ""
     head = f"- {sign} {code(result.command, 200)} by {escape(result.by, 60)}{when}{refused}"
     text = tame(result.text)
@@ -255,8 +332,7 @@ def _result(result: CommandResult) -> str:
         return head
     if "\n" not in text:
         return f"{head}: {text}"
-    indented = "\n".join(f"  {line}" if line else "" for line in text.split("\n"))
-    return f"{head}:\n\n{indented}\n"
+    return f"{head}:\n\n{_indented(text)}\n"
 
 
 # The statuses.

@@ -16,7 +16,7 @@ DEFAULT_NAMES = ("development", "staging", "production")
 # Understood, but not carried out yet: to deploy without a gate that was asked for would be untrue.
 NOT_ENFORCED = (
     *("auto_sync", "approvals", "approvers", "deployers", "reviews_count", "after", "deploy_from", "forks"),
-    *("up_to_date", "checks", "freeze", "kustomization", "helm", "adopt"),
+    *("up_to_date", "checks", "freeze", "helm", "adopt"),
 )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bot.core.conversation import status_text
 from bot.core.deployments import TERMINAL, UNSETTLED, Phase, duration
 from bot.core.manifests import slug
-from bot.store import log, outbox, projects
+from bot.store import initialization, log, outbox, projects
 from bot.store.transactions import Transaction
 from models import Deployment, Environment, Project, Repository
 
@@ -164,6 +164,8 @@ async def move(
     if changed.scalar_one_or_none() is None:
         return False
     await tx.session.refresh(deployment)
+    if phase in TERMINAL:
+        await initialization.look(tx, where.project.id)
     if not silent:
         await _say(tx, where, deployment)
     return True

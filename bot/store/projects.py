@@ -58,6 +58,22 @@ async def environments(
     return [(project, environment) for project, environment in (await session.execute(query)).all()]
 
 
+async def environments_of(session: AsyncSession, project_id: UUID) -> Sequence[Environment]:
+    """The environments of a project, whether they are set up or not yet."""
+    query = sa.select(Environment).where(Environment.project_id == project_id, Environment.deleted_at.is_(None))
+    return (await session.execute(query.order_by(Environment.position, Environment.name))).scalars().all()
+
+
+async def applied(session: AsyncSession, environment_id: UUID) -> GitopsResource:
+    """The object that applies an environment: its Kustomization."""
+    query = sa.select(GitopsResource).where(
+        GitopsResource.environment_id == environment_id,
+        GitopsResource.type == "kustomization",
+        GitopsResource.deleted_at.is_(None),
+    )
+    return (await session.execute(query)).scalar_one()
+
+
 async def environment_named(session: AsyncSession, project_id: UUID, name: str) -> Environment | None:
     """An environment of a project by name."""
     query = sa.select(Environment).where(

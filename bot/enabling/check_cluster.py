@@ -1,0 +1,54 @@
+"""Is Flux there, with all that Sluice needs, in every cluster that the project goes to?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bot.core import manifests
+from bot.core.checks import Check, Level, Wanted
+from bot.core.conversation import code, plain
+from bot.core.errors import TemporaryError, UserError
+from bot.enabling.setup import Setup
+from bot.flux.checking import check
+
+
+async def check_cluster(setup: Setup) -> dict[str, Any]:
+    """Every cluster that is named has Flux, in a version that Sluice knows, the policies, and Sluice its rights."""
+    warnings: list[Check] = []
+    for name in _names(setup):
+        found = await check(setup.ctx.cluster(name), _wanted(setup, name))
+        _refuse(found)
+        warnings += [each for each in found if each.level is Level.WARNING]
+    if warnings:
+        return {"said": "; ".join(each.text for each in warnings), "warnings": [each.code for each in warnings]}
+    return {"said": "Flux is there, and the gate is closed"}
+
+
+def _names(setup: Setup) -> Sequence[str]:
+    """While the configuration cannot be read, all that are configured: the step after this one says what is wrong."""
+    return list(setup.ctx.clusters) if isinstance(setup.found, UserError) else setup.found.clusters
+
+
+def _wanted(setup: Setup, cluster: str) -> Wanted:
+    if isinstance(setup.found, UserError):
+        return Wanted()
+    here = [each for each in setup.found.asked.values() if each.cluster == cluster]
+    namespace = setup.project.namespace
+    return Wanted(
+        fields={"Kustomization": frozenset(name for each in here for name in each.kustomization)},
+        namespaces=(namespace,),
+        targets=tuple(each.namespace or manifests.target_namespace(namespace, each.name) for each in here),
+    )
+
+
+def _refuse(found: Sequence[Check]) -> None:
+    """What is missing, each with the command that mends it; a cluster that does not answer is waited for."""
+    failed = [each for each in found if not each.good]
+    if not failed:
+        return
+    if failed[0].code == "cluster_unreachable":
+        raise TemporaryError(failed[0].text)
+    raise UserError(failed[0].code, "\n".join(_line(each) for each in failed))
+
+
+def _line(failed: Check) -> str:
+    return f"- {plain(failed.text)}" + (f": {code(failed.remedy)}" if failed.remedy else "")

@@ -1,0 +1,83 @@
+"""The rows of a project's environments, and what is different from before."""
+
+import uuid
+from typing import Any
+
+import msgspec
+
+from bot.core import initialization, manifests, repoconfig
+from bot.core.errors import UserError
+from bot.core.initialization import Difference
+from bot.enabling.setup import Setup
+from bot.store import projects
+from bot.store.transactions import Transaction
+from models import Environment
+
+TYPES = ("development", "staging", "production")
+
+
+async def create_environments(setup: Setup) -> dict[str, Any]:
+    """Every environment has its row and those of its objects; an environment counts only when its objects are there."""
+    async with setup.ctx.store.write() as tx:
+        rows = await projects.environments_of(tx.session, setup.project.id)
+        before = {row.name: _fields(row) for row in rows if row.gitops_resource_id is not None}
+        for position, wanted in setup.wanted.asked.items():
+            await _environment(tx, setup, wanted, position)
+        rows = await projects.environments_of(tx.session, setup.project.id)
+    names = {each.name for each in setup.wanted.asked.values()}
+    after = {row.name: _fields(row) for row in rows if row.name in names}
+    known = {each.name for each in setup.wanted.project.environments}
+    different = initialization.difference(before, after, known=known)
+    if not before:
+        return {"said": f"{len(after)} new"}
+    return {"said": _said(different), "difference": msgspec.to_builtins(different)}
+
+
+async def _environment(tx: Transaction, setup: Setup, wanted: repoconfig.Environment, position: int) -> None:
+    project = setup.project
+    row = await projects.environment_named(tx.session, project.id, wanted.name)
+    if row is None:
+        row = Environment(id=uuid.uuid4(), project_id=project.id, name=wanted.name, cluster=wanted.cluster)
+        tx.session.add(row)
+    if row.cluster != wanted.cluster:
+        raise UserError(
+            "environment_moved", f"`{row.name}` is in the cluster `{row.cluster}` and cannot move to `{wanted.cluster}`"
+        )
+    row.type = wanted.name if wanted.name in TYPES else "other"
+    row.branch, row.path, row.position = wanted.branch, wanted.path.strip("/"), position
+    row.target_namespace = wanted.target_namespace(project.namespace)
+    row.cloud_provider, row.region = wanted.cloud_provider, wanted.region
+    row.config = {
+        "interval": wanted.interval,
+        "timeout": wanted.timeout,
+        "service_account": wanted.service_account,
+        "kustomization": dict(wanted.kustomization),
+    }
+    await tx.session.flush()
+    await projects.ensure_object(
+        tx.session,
+        project,
+        type="kustomization",
+        cluster=row.cluster,
+        name=manifests.kustomization_name(row.name),
+        environment_id=row.id,
+    )
+    await projects.ensure_object(
+        tx.session,
+        project,
+        type="git-repository",
+        cluster=row.cluster,
+        name=manifests.branch_source_name(row.branch),
+        repository=setup.ctx.repository,
+        branch=row.branch,
+    )
+
+
+def _fields(row: Environment) -> dict[str, Any]:
+    """What people may have changed, by the names of the configuration."""
+    return {"path": row.path, "branch": row.branch, "namespace": row.target_namespace, **row.config}
+
+
+def _said(different: Difference) -> str:
+    counts = {"new": different.added, "changed": different.changed, "not in the configuration any more": different.gone}
+    return ", ".join(f"{len(names)} {what}" for what, names in counts.items() if names) or "nothing differs"

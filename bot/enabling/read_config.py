@@ -1,0 +1,47 @@
+"""Is what the default branch says fit to be set up? Branches and folders must be there."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bot.core import repoconfig
+from bot.core.conversation import code
+from bot.core.deployments import short
+from bot.core.errors import UserError
+from bot.core.repoconfig import FILE, Environment
+from bot.enabling import scaffold
+from bot.enabling.setup import Setup, Wanted
+
+
+async def read_config(setup: Setup) -> dict[str, Any]:
+    """The configuration holds, every branch exists, and every environment has its folder there."""
+    wanted = setup.wanted
+    _refuse_unenforced(wanted)
+    setup.ctx.check_policy(list(wanted.asked.values()))
+    for branch, head in (await setup.heads()).items():
+        here = [each for each in wanted.asked.values() if each.branch == branch]
+        missing = await _without_folder(setup, here, head)
+        if missing:
+            raise UserError("path_missing", scaffold.files_to_add(branch, missing))
+    names = ", ".join(code(each.name) for each in wanted.asked.values())
+    source = (
+        f"{code(FILE)} at {code(short(wanted.head))}" if wanted.configured else f"the defaults, without {code(FILE)}"
+    )
+    return {"said": f"{names}, by {source}", "commit": wanted.head}
+
+
+def _refuse_unenforced(wanted: Wanted) -> None:
+    """What this version understands and does not carry out: without it, a gate that was asked for would stand open."""
+    fields = [code(f"{each.name}.{field}") for each in wanted.asked.values() for field in repoconfig.unenforced(each)]
+    if fields:
+        raise UserError(
+            "config_unsupported",
+            f"{code(FILE)}: {', '.join(fields)}: not supported by this version of Sluice; it was refused, because "
+            "ignoring it would deploy without it",
+        )
+
+
+async def _without_folder(setup: Setup, environments: Sequence[Environment], head: str) -> list[Environment]:
+    tree = await setup.ctx.forge.tree(setup.ctx.repository.full_name, head)
+    if tree.truncated:
+        return []  # Flux will say it
+    return [each for each in environments if each.path not in tree.entries]

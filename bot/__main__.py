@@ -307,6 +307,41 @@ def doctor() -> None:
     sys.exit(0 if all(finding.good for finding in findings) else 1)
 
 
+audit = App(name="audit", help="The event log.")
+app.command(audit)
+
+
+@audit.command
+def verify() -> None:
+    """Walk the event log's chain; exit code 1 if a row was changed, removed, put in or moved."""
+    from bot.auditing import verify as walk
+
+    found = asyncio.run(walk(_settings()))
+    for fault in found.faults:
+        err.print(f"✗ {fault.sequence} {fault.text}", markup=False, soft_wrap=True)
+    if found.faults:
+        err.print("The event log is not as it was written.")
+        sys.exit(1)
+    since = f"{found.first} to {found.last}" if found.rows else f"none after {found.last}"
+    out.print(f"The event log is as it was written: {found.rows} events ({since}), {found.unchained} not chained yet.")
+
+
+@app.command
+def purge(*, events_older_than: str) -> None:
+    """Remove old entries of the event log; a signed checkpoint stays in their stead.
+
+    Parameters
+    ----------
+    events_older_than
+        Their least age: 180d, 26w or 12h.
+    """
+    from bot.auditing import age
+    from bot.auditing import purge as take_away
+
+    count = asyncio.run(take_away(_settings(), age(events_older_than)))
+    out.print(f"{count} events were removed.")
+
+
 def main(arguments: Annotated[list[str] | None, Parameter(show=False)] = None) -> None:
     """Run the command line; exit code 0 done, 1 failed, 2 misused."""
     try:

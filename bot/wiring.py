@@ -25,7 +25,7 @@ from bot.opening import Opener
 from bot.reporting import Reporter
 from bot.runner import Runner
 from bot.settings import Settings
-from bot.store import desk
+from bot.store import chain, desk
 from bot.store.database import Database
 from bot.store.desk import Desk
 from bot.store.transactions import Store
@@ -38,6 +38,7 @@ Answer = TypeVar("Answer")
 SWEEP_SECONDS = 5.0
 RECONCILE_SECONDS = 300.0
 RENEW_SECONDS = 20.0
+CHAIN_SECONDS = 1.0
 logger = structlog.get_logger()
 
 
@@ -88,12 +89,14 @@ class Backend:
         self.credentials = make_credentials(settings, self.store, self.forges, self.clusters)
         self._desks = make_desks(self.store, self.forges, self.clusters, self.credentials, settings.policy)
         self.sweeper = Sweeper(self.store, self.forges, self._desks)
+        self._appender = chain.Appender(self.store, Keyring(settings.secret_keys))
         if self._observe:
             self._observers = [asyncio.create_task(self._observer(cluster).run()) for cluster in self.clusters.values()]
         self._loops = [
             asyncio.create_task(_every(self._sweep_seconds, self._sweep, self._stopping)),
             asyncio.create_task(_every(self._reconcile_seconds, self.sweeper.reconcile, self._stopping)),
             asyncio.create_task(_every(RENEW_SECONDS, self.credentials.renew_due, self._stopping)),
+            asyncio.create_task(_every(CHAIN_SECONDS, self._chain, self._stopping)),
         ]
 
     async def stop(self) -> None:
@@ -102,6 +105,7 @@ class Backend:
         for observer in self._observers:
             observer.cancel()
         await asyncio.gather(*self._loops, *self._observers, return_exceptions=True)
+        await self._appender.let_go()
         for forge in self.forges.values():
             await forge.close()
         await self.credentials.close()
@@ -112,6 +116,9 @@ class Backend:
     async def serve(self, queue: str, id: UUID) -> None:
         """Work on one row."""
         await desk.serve(self.store, self._desks[queue], id)
+
+    async def _chain(self) -> None:
+        await self._appender.append()
 
     async def _sweep(self) -> None:
         await self.sweeper.sweep()

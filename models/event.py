@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, ORMExecuteState, Session, mapped_column
 
 from models.base import Base, Row, Word
 
@@ -53,8 +53,31 @@ class UnifiedEvent(Row, Base):
     hash: Mapped[str | None] = mapped_column(doc="SHA-256 of the event and of the hash before it.")
 
 
+class AppendOnlyError(Exception):
+    """A row of the event log was to be changed or removed."""
+
+
+def _refuse_statement(state: ORMExecuteState) -> None:
+    table = getattr(state.statement, "table", None)
+    if (state.is_update or state.is_delete) and getattr(table, "name", None) == UnifiedEvent.__tablename__:
+        raise AppendOnlyError("the event log is append-only")
+
+
+def _refuse_row(_mapper: Any, _connection: Any, row: UnifiedEvent) -> None:
+    raise AppendOnlyError(f"the event log is append-only: {row.action} ({row.id})")
+
+
+# Sessions write nothing but new rows; the chain and its purge work on the connection below them (bot/store/chain.py).
+sa.event.listen(Session, "do_orm_execute", _refuse_statement)
+sa.event.listen(UnifiedEvent, "before_update", _refuse_row)
+sa.event.listen(UnifiedEvent, "before_delete", _refuse_row)
+
+
 class Checkpoint(Row, Base):
-    """What a purge of the event log leaves: the last hash before it, signed, so that the rest can still be checked."""
+    """Where the event log's chain ends, or (`purged_until`) where the part begins that a purge left; signed.
+
+    Without the one, the newest rows could be cut off unseen; without the other, nothing could be purged.
+    """
 
     __tablename__ = "checkpoints"
     __table_args__ = (sa.UniqueConstraint("sequence"),)

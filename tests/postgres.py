@@ -16,6 +16,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from bot.store.database import migrate
+
 DRIVER = "postgresql+asyncpg"
 
 
@@ -50,13 +52,36 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return new_database()
 
 
-def new_database() -> str:
-    """Make an empty database on the server; its URL."""
+@pytest.fixture(params=["sqlite", "postgresql"])
+def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The same with this version's tables: a copy of one that was migrated once."""
+    if request.param == "sqlite":
+        (tmp_path / "sluice.db").write_bytes(_migrated_file())
+        return f"sqlite+aiosqlite:///{tmp_path}/sluice.db"
+    return new_database(_migrated_database())
+
+
+@cache
+def _migrated_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        migrate(f"sqlite+aiosqlite:///{folder}/new.db")
+        return (Path(folder) / "new.db").read_bytes()
+
+
+@cache
+def _migrated_database() -> str:
+    url = new_database()
+    migrate(url)
+    return urlsplit(url).path.removeprefix("/")
+
+
+def new_database(template: str = "template1") -> str:
+    """Make a database on the server, empty or as another is; its URL."""
     name = f"test_{uuid.uuid4().hex}"
 
     async def create() -> None:
         connection = await asyncpg.connect(server())
-        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         await connection.close()
 
     in_thread(create())

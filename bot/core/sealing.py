@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hmac
 import json
 import re
 import secrets
@@ -78,6 +79,17 @@ class Keyring:
     def reseal(self, sealed: str, *, table: str, row: UUID, column: str) -> str:
         """The same secret for the same place, under the newest key."""
         return self.seal(self.open(sealed, table=table, row=row, column=column), table=table, row=row, column=column)
+
+    def sign(self, data: bytes) -> tuple[str, str]:
+        """(key id, signature) of something that may be read, but not be made up."""
+        return self.newest, self._signature(self.newest, data)
+
+    def signed(self, data: bytes, key_id: str, signature: str) -> bool:
+        """Whether one of the keys signed this; False also for a key that is not here any more."""
+        return key_id in self._keys and hmac.compare_digest(self._signature(key_id, data), signature)
+
+    def _signature(self, key_id: str, data: bytes) -> str:
+        return hmac.new(_derived(self._keys[key_id], "sign", _KEY), data, "sha256").hexdigest()
 
     def _cipher(self, key_id: str, table: str, column: str) -> AESGCM:
         purpose = f"{table}.{column}"

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from models import UnifiedEvent
+from models.base import now
 
 
 def record(
@@ -15,13 +16,20 @@ def record(
     event_type: str = "project",
     severity: str = "info",
     actor: str | None = None,
+    user_id: UUID | None = None,
     organization_id: UUID | None = None,
     resource: tuple[str, UUID] | None = None,
+    ip: str | None = None,
+    user_agent: str | None = None,
     **details: Any,
 ) -> None:
-    """Add one event; `resource` is (type, id), `details` is JSON."""
+    """Add one event; `resource` is (type, id), `details` is JSON. It is chained later (bot/store/chain.py)."""
     session.add(
         UnifiedEvent(
+            created_at=now(),
+            user_id=user_id,
+            ip=ip,
+            user_agent=user_agent,
             action=action,
             event_type=event_type,
             severity=severity,

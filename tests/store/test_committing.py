@@ -17,7 +17,7 @@ from bot.sandbox.forge import SandboxForge
 from bot.sandbox.git import GitStore
 from bot.sandbox.server import Loopback
 from bot.store import git_sync
-from bot.store.database import Database, migrate
+from bot.store.database import Database
 from bot.store.repositories import known
 from bot.store.transactions import Store
 from models import GitSyncLog, Repository, Run, UnifiedEvent
@@ -113,9 +113,8 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(tmp_path: Path, database_url: str) -> AsyncIterator[Scene]:
-    migrate(database_url)
-    database = Database(database_url)
+async def scene(tmp_path: Path, migrated_url: str) -> AsyncIterator[Scene]:
+    database = Database(migrated_url)
     made = Scene(tmp_path, database)
     await made.begin()
     yield made

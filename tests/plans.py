@@ -64,7 +64,8 @@ def _watch(connection: Any, cursor: Any, statement: str, parameters: Any, contex
     asked_by = _asker()
     if asked_by is not None:
         _seen.add(key)
-        _new.append(Question(*key, parameters[0] if many else parameters, asked_by))
+        several = many and isinstance(parameters[0], (tuple, list, dict))  # rows in one INSERT come as one row
+        _new.append(Question(*key, parameters[0] if several else parameters, asked_by))
 
 
 def _asker() -> str | None:

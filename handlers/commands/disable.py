@@ -54,6 +54,8 @@ async def disable(ctx: Context, args: Args) -> Result:
     waiting = [each for project in found for each in await _dismantle(ctx, project)]
     if waiting:
         return _not_yet(ctx, waiting)
+    for project in found:
+        await ctx.credentials.forget(ctx.repository, project)
     async with ctx.store.write() as tx:
         for project in found:
             await disabling.finish(tx, project.id, ctx.run)

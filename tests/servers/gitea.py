@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx2
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tests.servers import build
 from tests.servers.gitea_account import Account, Files
@@ -48,7 +50,7 @@ LOCAL_ROOT_URL = http://{host}:{port}/
 APP_DATA_PATH = {folder}/data
 {static}
 OFFLINE_MODE = true
-DISABLE_SSH = true
+{ssh}
 LFS_START_SERVER = false
 [security]
 INSTALL_LOCK = true
@@ -56,7 +58,7 @@ SECRET_KEY = {secret}
 INTERNAL_TOKEN = {secret}
 PASSWORD_HASH_ALGO = pbkdf2_v1
 [oauth2]
-ENABLED = false
+{oauth}
 [service]
 DISABLE_REGISTRATION = true
 ENABLE_NOTIFY_MAIL = false
@@ -81,11 +83,28 @@ MODE = console
 LEVEL = Info
 """
 
+NO_SSH, NO_OAUTH = "DISABLE_SSH = true", "ENABLED = false"
+SSH = """START_SSH_SERVER = true
+BUILTIN_SSH_SERVER_USER = git
+SSH_DOMAIN = {host}
+SSH_LISTEN_HOST = {host}
+SSH_LISTEN_PORT = {port}
+SSH_PORT = {port}
+SSH_SERVER_HOST_KEYS = ssh/host.key"""
+OAUTH = """ENABLED = true
+JWT_SIGNING_ALGORITHM = HS256
+JWT_SECRET = {secret}
+INVALIDATE_REFRESH_TOKENS = true"""
+
 
 class Gitea:
     """One server: ``owner``, ``writer``, ``writer2``, ``reader``, ``forker`` and ``bot`` are the people on it."""
 
-    def __init__(self, host: str = "") -> None:
+    def __init__(self, host: str = "", *, all_doors: bool = False) -> None:
+        """`all_doors` opens SSH and OAuth as well, which most tests need not wait for."""
+        self.all_doors = all_doors
+        self.ssh_port = 0
+        self.host_key = ""
         self.host = host or os.environ.get("SLUICE_E2E_HOST", "127.0.0.1")
         self.url = ""
         self.folder = Path()
@@ -233,8 +252,20 @@ class Gitea:
         static = self.folder / "static"
         values = {"folder": self.folder, "host": self.host, "port": port, "run_user": run_user}
         root = f"STATIC_ROOT_PATH = {static}" if static.exists() else ""
-        text = SETTINGS.format(**values, static=root, secret=secrets.token_hex(32))
+        ssh, oauth = self._doors() if self.all_doors else (NO_SSH, NO_OAUTH)
+        text = SETTINGS.format(**values, static=root, secret=secrets.token_hex(32), ssh=ssh, oauth=oauth)
         (self.folder / "app.ini").write_text(text)
+
+    def _doors(self) -> tuple[str, str]:
+        """The settings of SSH, with a host key that is known, and of OAuth."""
+        self.ssh_port = free_port(self.host)
+        key = Ed25519PrivateKey.generate()
+        self.host_key = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        path = self.folder / "data/ssh/host.key"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        path.chmod(0o600)
+        return SSH.format(host=self.host, port=self.ssh_port), OAUTH.format(secret=secrets.token_urlsafe(32))
 
     def _wait(self) -> None:
         def answers() -> bool:

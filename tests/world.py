@@ -177,9 +177,14 @@ class MortalBackend(Backend):
         forges = {name: cast(Any, MortalPort(each, self.life, "forge")) for name, each in self.forges.items()}
         clusters = {name: cast(Any, MortalPort(each, self.life, "cluster")) for name, each in self.clusters.items()}
         store = MortalStore(self.store, self.life)
-        credentials = make_credentials(self._settings, store, forges, clusters)
+        self._mortal = credentials = make_credentials(self._settings, store, forges, clusters)
         self._desks = make_desks(store, forges, clusters, credentials, self._settings.policy)
         self.sweeper = Sweeper(self.store, forges, self._desks)
+
+    async def stop(self) -> None:
+        """Stop, and give back what was put in place."""
+        await super().stop()
+        await self._mortal.close()
 
     async def serve(self, queue: str, id: UUID) -> None:
         """Work on one row, unless the process is dead."""

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.calls import Call
+from bot.core.config_changes import CHECK
 from bot.core.conversation import (
     CommandResult,
     Conversation,
@@ -22,7 +23,7 @@ from bot.core.conversation import (
 from bot.core.deployments import Phase, short
 from bot.core.errors import TemporaryError, UserError
 from bot.core.ports import CommitStatus, Forge
-from bot.store import deployments, initialization, leases, log, outbox, projects
+from bot.store import deployments, initialization, leases, log, outbox, projects, runs
 from bot.store.transactions import Store
 from models import Deployment, Notification, Project, ProjectInitializationStep, Repository, Run
 
@@ -151,6 +152,7 @@ async def _conversation(session: AsyncSession, repository: Repository, number: i
         project=found[0].name if len(found) == 1 else repository.full_name,
         setups=tuple(setups),
         environments=tuple(await _environments(session, repository, number)),
+        configuration=await runs.last_told(session, repository.id, CHECK, number) or "",
         results=tuple(results),
         more=more,
     )
@@ -183,7 +185,7 @@ def _step(row: ProjectInitializationStep) -> StepRow:
 async def _environments(session: AsyncSession, repository: Repository, number: int) -> list[EnvironmentRow]:
     """What the pull request did to each environment that it went to."""
     rows = []
-    for project, environment in await projects.environments(session, repository.id):
+    for _, environment in await projects.environments(session, repository.id):
         query = (
             sa.select(Deployment)
             .where(Deployment.environment_id == environment.id, Deployment.pull_request == number)
@@ -197,7 +199,7 @@ async def _environments(session: AsyncSession, repository: Repository, number: i
         place = await deployments.place(session, environment.id)
         rows.append(
             EnvironmentRow(
-                name=f"{project.slug}/{environment.name}" if place.several_projects else environment.name,
+                name=place.title,
                 phase=Phase(deployment.status),
                 commit=deployment.commit_hash,
                 branch=environment.branch,
@@ -226,14 +228,15 @@ async def _results(session: AsyncSession, repository: Repository, number: int) -
         Run.pull_request == number,
         Run.finished_at.is_not(None),
         Run.status.in_(("done", "refused", "failed")),
+        Run.name != CHECK,  # it has a place of its own
     )
     # Within one comment the line is the last part of the key: 10 comes after 9.
     newest_first = (Run.received_at.desc(), sa.func.length(Run.key).desc(), Run.key.desc())
     query = sa.select(Run).where(mine).order_by(*newest_first).limit(SHOWN_RESULTS)
-    runs = (await session.execute(query)).scalars().all()
+    found = (await session.execute(query)).scalars().all()
     count = (await session.execute(sa.select(sa.func.count()).select_from(Run).where(mine))).scalar_one()
-    stopped = await initialization.stopped(session, [run.id for run in runs])
-    return [_result(run, stopped.get(run.id)) for run in runs], count - len(runs)
+    stopped = await initialization.stopped(session, [run.id for run in found])
+    return [_result(run, stopped.get(run.id)) for run in found], count - len(found)
 
 
 def _result(run: Run, stopped: ProjectInitializationStep | None) -> CommandResult:

@@ -8,8 +8,9 @@ from typing import Any
 import structlog
 
 from bot.core.calls import Call
+from bot.core.config_changes import arrived_call, proposed_call
 from bot.core.errors import BotError
-from bot.core.ports import Forge
+from bot.core.ports import Forge, PullRequest
 from bot.store import heads, initialization, leases, projects, runs
 from bot.store.desk import Desk
 from bot.store.transactions import Store
@@ -83,13 +84,16 @@ class Sweeper:
                     arguments={"branch": branch, "commit": head},
                 )
                 await runs.start(tx, repository, call)
+                if branch == repository.default_branch and head is not None:
+                    check = arrived_call(repository.provider, repository.forge_id, head, actor="sluice")
+                    await runs.start(tx, repository, check)
 
     async def _changes(self, repository: Repository, forge: Forge) -> None:
-        """Open pull requests go into the ledger; pins of closed ones are ended."""
+        """Open pull requests go into the ledger, their configuration is checked; pins of closed ones are ended."""
         now = {change.number: change for change in await forge.open_pull_requests(repository.full_name)}
         async with self.store.write() as tx:
             for change in now.values():
-                await heads.record(
+                news = await heads.record(
                     tx.session,
                     repository.id,
                     "pull_request",
@@ -98,9 +102,15 @@ class Sweeper:
                     actor="sluice",
                     received_at=tx.now,
                 )
+                if news:
+                    await runs.start(tx, repository, _proposed(repository, change))
             for pin, _ in await projects.pins_of(tx.session, repository.id):
                 if pin.pull_request is not None and pin.pull_request not in now:
                     await runs.start(tx, repository, _closed(repository, pin, tx.now))
+
+
+def _proposed(repository: Repository, change: PullRequest) -> Call:
+    return proposed_call(repository.provider, repository.forge_id, change.number, change.head, actor="sluice")
 
 
 def _closed(repository: Repository, pin: Pin, now: datetime) -> Call:

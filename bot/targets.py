@@ -4,38 +4,75 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bot.context import Context
+from bot.core.comments import nearest
+from bot.core.conversation import code
 from bot.core.errors import UserError
+from bot.inputs import read
 from bot.store import projects
 from bot.store.deployments import Place
 from models import GitopsResource, Repository
 
 
-async def chosen(session: AsyncSession, repository: Repository, targets: Sequence[str]) -> list[Place]:
-    """The environments named by `[project/]environment`; all of them for no target."""
+async def places(session: AsyncSession, repository: Repository) -> list[Place]:
+    """All environments of a repository; UserError `not_enabled` if there are none."""
     found = await projects.environments(session, repository.id)
     if not found:
         raise UserError("not_enabled", "GitOps is not set up for this repository yet; an admin can `/enable` it")
-    several = len({project.id for project, _ in found}) > 1
-    places = [Place(repository, project, environment, several) for project, environment in found]
+    several = len(await projects.of_repository(session, repository.id)) > 1
+    return [Place(repository, project, environment, several) for project, environment in found]
+
+
+async def chosen(ctx: Context, targets: Sequence[str]) -> list[Place]:
+    """The environments named by `[project/]environment`; all of them for no target.
+
+    Without a project it is the only one that has such an environment, or those that this change touches.
+    """
+    async with ctx.store.read() as session:
+        all_ = await places(session, ctx.repository)
     if not targets:
-        return places
-    return [_one(places, target) for target in dict.fromkeys(targets)]
+        return all_
+    found: dict[str, Place] = {}
+    for target in targets:
+        fitting = matching(all_, target)
+        for where in fitting if len(fitting) == 1 else await _touched(ctx, target, fitting):
+            found[where.title] = where
+    return list(found.values())
 
 
-def _one(places: Sequence[Place], target: str) -> Place:
+def matching(all_: Sequence[Place], target: str) -> list[Place]:
+    """The environments that a target may mean; UserError `target_unknown` with the nearest name for none."""
     project, _, name = target.rpartition("/")
     fitting = [
-        where for where in places if where.environment.name == name and (not project or where.project.slug == project)
+        where for where in all_ if where.environment.name == name and (not project or where.project.slug == project)
     ]
-    if len(fitting) == 1:
-        return fitting[0]
-    known = ", ".join(
-        f"`{where.project.slug}/{where.environment.name}`" if where.several_projects else f"`{where.environment.name}`"
-        for where in places
-    )
-    problem = "target_ambiguous" if fitting else "target_unknown"
-    what = "is in several projects" if fitting else "is no environment here"
-    raise UserError(problem, f"`{target}` {what}; there are {known}")
+    if fitting:
+        return fitting
+    near = nearest(target, {where.title for where in all_} | {where.environment.name for where in all_})
+    hint = f"did you mean {code(near)}?" if near else f"there are {_listed(all_)}"
+    raise UserError("target_unknown", f"{code(target, 100)} is no environment here; {hint}")
+
+
+async def _touched(ctx: Context, target: str, fitting: Sequence[Place]) -> list[Place]:
+    """Those that are made of what this change changes; a change that is behind does not tell what it changes."""
+    touched = [where for where in fitting if await _touches(ctx, where)]
+    if not touched:
+        known = _listed(fitting, " or ")
+        raise UserError("target_ambiguous", f"{code(target, 100)} is in several projects; say {known}")
+    return touched
+
+
+async def _touches(ctx: Context, where: Place) -> bool:
+    name, head = ctx.repository.full_name, ctx.change.head
+    base = await ctx.forge.branch_head(name, where.environment.branch)
+    if base is None or not await ctx.forge.is_ancestor(name, base, head):
+        return False
+    before, after = [await read(ctx.forge, where, commit) for commit in (base, head)]
+    return before.inputs_digest != after.inputs_digest
+
+
+def _listed(all_: Sequence[Place], joint: str = ", ") -> str:
+    return joint.join(code(where.title) for where in all_)
 
 
 async def sources_of(session: AsyncSession, where: Place) -> tuple[GitopsResource, GitopsResource]:

@@ -42,6 +42,7 @@ from models import Delivery, Deployment, GitopsResource, Notification, Pin, Repo
 DEADLINE = 20.0
 LOOK_EVERY = 0.02
 CUT_OFF = "ASGI callable returned without completing response."  # the sandbox, when it is told to cut
+WORK = frozenset({"push", "config", "config-arrived"})  # what nobody asked for in words
 TERMINAL = ("success", "failure", "error")
 ENVIRONMENTS = ("development", "staging", "production")
 PEOPLE = {"alice": "admin", "maia": "maintain", "dave": "write", "vera": "read"}  # and eve, whom nobody invited
@@ -449,6 +450,10 @@ class World:
         """The runs of this repository."""
         row = await self.repository_id()
         return await self.rows(Run, Run.repository_id == row, *([Run.name == name] if name else []))
+
+    async def asked(self) -> list[Run]:
+        """The runs of what people asked for on the pull request."""
+        return [run for run in await self.runs() if run.pull_request == self.number and run.name not in WORK]
 
     async def results(self, name: str) -> list[tuple[str, str | None]]:
         """What came of the runs of one command: (status, reason code)."""

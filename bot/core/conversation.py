@@ -104,6 +104,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     setups: tuple[SetupProgress, ...] = ()
     environments: tuple[EnvironmentRow, ...] = ()
+    configuration: str = ""  # what is said of a changed .sluice.yaml, as Markdown of ours
     results: tuple[CommandResult, ...] = ()
     more: int = 0  # results that were not even read from the database
 
@@ -209,11 +210,17 @@ def render(conversation: Conversation, limit: int) -> str:
     left = limit - len(head) - len(foot) - 4
     table = _table(conversation.environments, left // 2)
     left -= len(table) + 2 if table else 0
+    configuration = _configuration(conversation.configuration)
+    left -= len(configuration) + 2 if configuration else 0
     setups = _setups(conversation.setups, left * 2 // 3)
     left -= len(setups) + 2 if setups else 0
     results = _results(conversation.results, conversation.more, left - 2)
-    body = "\n\n".join(part for part in (head, table, setups, results, foot) if part)
+    body = "\n\n".join(part for part in (head, table, setups, configuration, results, foot) if part)
     return body if len(body) <= limit else body[:limit]
+
+
+def _configuration(text: str) -> str:
+    return f"**Configuration**\n\n{tame(text)}" if text else ""
 
 
 def _fitting(blocks: Sequence[str], room: int) -> int:

@@ -47,11 +47,14 @@ class Place:
     several_projects: bool = False
 
     @property
+    def title(self) -> str:
+        """What people call it: with its project where there are several."""
+        return f"{self.project.slug}/{self.environment.name}" if self.several_projects else self.environment.name
+
+    @property
     def context(self) -> str:
         """The name of the commit status."""
-        if self.several_projects:
-            return f"sluice/{self.project.slug}/{self.environment.name}"
-        return f"sluice/{self.environment.name}"
+        return f"sluice/{self.title}"
 
 
 def keep_branch(where: Place) -> str:

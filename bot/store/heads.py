@@ -19,10 +19,11 @@ async def record(
     actor: str,
     received_at: datetime,
     delivery_id: UUID | None = None,
-) -> None:
-    """Add what was heard. A head read from the API is recorded only where it is news."""
-    if delivery_id is None and await newest(session, repository_id, kind, name) == commit:
-        return
+) -> bool:
+    """Add what was heard; False if it is no news. A head read from the API is recorded only where it is."""
+    news = await newest(session, repository_id, kind, name) != commit
+    if delivery_id is None and not news:
+        return False
     session.add(
         Head(
             repository_id=repository_id,
@@ -34,6 +35,7 @@ async def record(
             received_at=received_at,
         )
     )
+    return news
 
 
 async def newest(

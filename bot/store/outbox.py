@@ -20,8 +20,8 @@ async def say_status(
     context: str,
     phase: str,
     text: str,
-    deployment_id: UUID,
     now: datetime,
+    deployment_id: UUID | None = None,
 ) -> UUID:
     """Queue a commit status behind those that were said before in its context."""
     last = await session.execute(
@@ -47,6 +47,25 @@ async def say_status(
     session.add(row)
     await session.flush()
     return row.id
+
+
+async def last_said(
+    session: AsyncSession, *, repository_id: UUID, commit: str, context: str
+) -> tuple[str | None, str | None]:
+    """The phase and text of the newest status in a context of a commit."""
+    query = (
+        sa.select(Notification.phase, Notification.text)
+        .where(
+            Notification.kind == "status",
+            Notification.repository_id == repository_id,
+            Notification.target == commit,
+            Notification.context == context,
+        )
+        .order_by(Notification.sequence.desc())
+        .limit(1)
+    )
+    found = (await session.execute(query)).one_or_none()
+    return (found.phase, found.text) if found else (None, None)
 
 
 async def say_comment(session: AsyncSession, *, repository_id: UUID, number: int, now: datetime) -> UUID:

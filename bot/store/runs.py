@@ -1,6 +1,10 @@
 """Runs: made once for the key of their event."""
 
+from uuid import UUID
+
 import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.calls import Call
 from bot.store import log
@@ -40,3 +44,15 @@ async def start(tx: Transaction, repository: Repository, call: Call, *, delivery
         name=call.name,
     )
     tx.ring("execute", call.run_id)
+
+
+async def last_told(session: AsyncSession, repository_id: UUID, name: str, number: int) -> str | None:
+    """What the newest run of that name said on a pull request; None if none did."""
+    query = (
+        sa.select(Run.text)
+        .where(Run.repository_id == repository_id, Run.pull_request == number, Run.name == name)
+        .where(Run.status.in_(("done", "refused")))
+        .order_by(Run.received_at.desc(), Run.finished_at.desc())
+        .limit(1)
+    )
+    return (await session.execute(query)).scalar_one_or_none()

@@ -26,7 +26,7 @@ SHA = re.compile(r"[0-9a-f]{7,40}")
 class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to deploy where."""
 
-    target: Annotated[str, Meta(description="the environment")]
+    target: Annotated[str, Meta(description="[project/]environment")]
     sha: Annotated[str | None, Meta(description="a commit of this change", extra={"positional": True})] = None
     behind: Annotated[bool, Meta(description="also if the change lacks commits of the branch")] = False
     reason: Annotated[str | None, Meta(description="why, for those who read the log")] = None
@@ -49,17 +49,23 @@ async def deploy(ctx: Context, args: Args) -> Result:
     The environment is pinned to that commit and follows its branch again when the pull request is closed. A change that
     lacks commits of the branch is refused unless you say --behind: deploying it would take them out.
     """
-    async with ctx.store.read() as session:
-        (where,) = await chosen(session, ctx.repository, (args.target,))
-    ctx.cluster(where.environment.cluster)
+    places = await chosen(ctx, (args.target,))
     commit = await _commit(ctx, args)
+    plans = [await _plan(ctx, args, where, commit) for where in places]
+    async with ctx.store.write() as tx:
+        for plan in plans:
+            await _pin(tx, ctx, plan)
+    names = ", ".join(f"`{where.title}`" for where in places)
+    return done(f"Deploying {short(commit)} to {names}; pinned until this pull request is closed.")
+
+
+async def _plan(ctx: Context, args: Args, where: Place, commit: str) -> Plan:
+    ctx.cluster(where.environment.cluster)
     branch = await _branch(ctx, where, commit, behind=args.behind)
     evidence = await read(ctx.forge, where, commit)
     if evidence.inputs.missing:
         raise UserError("path_missing", f"`{where.environment.path}` does not exist at {short(commit)}")
-    async with ctx.store.write() as tx:
-        await _pin(tx, ctx, Plan(where, commit, branch, evidence))
-    return done(f"Deploying {short(commit)} to `{where.environment.name}`; pinned until this pull request is closed.")
+    return Plan(where, commit, branch, evidence)
 
 
 async def _commit(ctx: Context, args: Args) -> str:
@@ -103,7 +109,7 @@ async def _branch(ctx: Context, where: Place, commit: str, *, behind: bool) -> s
         raise UserError(
             "behind",
             f"{short(commit)} lacks commits of `{environment.branch}`, so deploying it would take them out of "
-            f"{environment.name}; bring the branch up to date, or say `--behind`",
+            f"{where.title}; bring the branch up to date, or say `--behind`",
         )
     tip = await ctx.forge.branch_head(name, ctx.change.head_branch)
     if tip is not None and await ctx.forge.is_ancestor(name, commit, tip):

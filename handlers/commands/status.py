@@ -10,7 +10,7 @@ from bot.core.roles import Role
 from bot.registry import command
 from bot.store import deployments, projects
 from bot.store.deployments import Place
-from bot.targets import chosen, sources_of
+from bot.targets import places, sources_of
 from models import Deployment, GitopsResource, Pin
 
 
@@ -23,7 +23,7 @@ async def status(ctx: Context, args: Args) -> Result:
     """Show each environment: what is live, what Flux says, what it follows."""
     async with ctx.store.read() as session:
         lines = []
-        for where in await chosen(session, ctx.repository, ()):
+        for where in await places(session, ctx.repository):
             _, kustomization = await sources_of(session, where)
             pin = await projects.live_pin(session, where.environment.id)
             newest = await deployments.newest(session, where.environment.id)
@@ -41,4 +41,4 @@ def _line(where: Place, row: GitopsResource, pin: Pin | None, newest: Deployment
         parts.append(escape(row.status_message))
     if newest is not None and newest.commit_hash != live:
         parts.append(f"last deployment: {code(short(newest.commit_hash))} {newest.status}")
-    return f"- **{escape(where.environment.name)}**: " + "; ".join(parts)
+    return f"- **{escape(where.title)}**: " + "; ".join(parts)

@@ -26,8 +26,8 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @command("sync", needs=Role.DEPLOYER)
 async def sync(ctx: Context, args: Args) -> Result:
     """Reconcile environments now; all of them when none is named. Changes no wish."""
+    places = await chosen(ctx, args.targets)
     async with ctx.store.read() as session:
-        places = await chosen(session, ctx.repository, args.targets)
         sources = [await sources_of(session, where) for where in places]
     asked = set()
     for where, (source, kustomization) in zip(places, sources, strict=True):
@@ -44,7 +44,7 @@ async def sync(ctx: Context, args: Args) -> Result:
 
 def _told(where: Place, row: GitopsResource) -> str:
     applied = commit_of(row.last_applied_revision)
-    return f"`{where.environment.name}`" + (f" (has {short(applied)})" if applied else "")
+    return f"`{where.title}`" + (f" (has {short(applied)})" if applied else "")
 
 
 async def _refuse_suspended(ctx: Context, where: Place, kind: str, namespace: str, name: str) -> None:

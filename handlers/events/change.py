@@ -6,6 +6,7 @@ import msgspec
 
 from bot.context import Context
 from bot.core.calls import Call
+from bot.core.config_changes import proposed_call
 from bot.core.deployments import short
 from bot.core.errors import TemporaryError, UserError
 from bot.core.events import PullRequestChanged
@@ -32,9 +33,10 @@ class Unpin(msgspec.Struct, frozen=True):
 
 @event(PullRequestChanged)
 def calls(event: PullRequestChanged) -> list[Call]:
-    """Only the end of a pull request asks for work; its heads went into the ledger already."""
+    """Its heads went into the ledger already; each may change the configuration, and its end ends its pins."""
     if event.action != "closed":
-        return []
+        repository = event.repository
+        return [proposed_call(repository.forge, repository.id, event.number, event.head, event.actor)]
     return [closed_call(event.repository.forge, event.repository.id, event.number, event.actor)]
 
 
@@ -82,7 +84,7 @@ async def unpin(ctx: Context, args: Unpin) -> Result:
     branch = where.environment.branch
     head = await ctx.forge.branch_head(ctx.repository.full_name, branch)
     if head is None:
-        raise UserError("branch_missing", f"{where.environment.name} stays pinned: there is no branch {branch}")
+        raise UserError("branch_missing", f"{where.title} stays pinned: there is no branch {branch}")
     evidence = await read(ctx.forge, where, head)
     async with ctx.store.write() as tx:
         return await _follow_again(tx, ctx, where, args, head, evidence)
@@ -95,7 +97,7 @@ async def _follow_again(
     await deployments.one_at_a_time(tx.session, environment.id)
     pin = await projects.live_pin(tx.session, environment.id)
     if pin is None or pin.pull_request != args.number:
-        return ignored(f"{environment.name} is not pinned to #{args.number}")
+        return ignored(f"{where.title} is not pinned to #{args.number}")
     source = await projects.shared_source(tx.session, where.project, environment.cluster, environment.branch)
     if source is None:
         raise TemporaryError(f"nothing follows {environment.branch}")
@@ -113,4 +115,4 @@ async def _follow_again(
     )
     await deployments.open_(tx, where, wish)
     await pins.end(tx, pin)
-    return done(f"{environment.name} follows {environment.branch} again, at {short(head)}")
+    return done(f"{where.title} follows {environment.branch} again, at {short(head)}")

@@ -7,6 +7,7 @@ import msgspec
 from bot import pinning
 from bot.context import Context
 from bot.core.calls import Call
+from bot.core.config_changes import arrived_call
 from bot.core.deployments import Phase, short
 from bot.core.errors import UserError
 from bot.core.events import Pushed
@@ -43,15 +44,16 @@ def calls(event: Pushed) -> list[Call]:
     if event.branch.startswith(KEPT):
         return []
     repository = event.repository
-    return [
-        Call(
-            kind="work",
-            name="push",
-            key=f"{repository.forge}:{repository.id}:refs/heads/{event.branch}:{event.before}:{event.after}",
-            actor=event.actor,
-            arguments={"branch": event.branch, "commit": event.after},
-        )
-    ]
+    moved = Call(
+        kind="work",
+        name="push",
+        key=f"{repository.forge}:{repository.id}:refs/heads/{event.branch}:{event.before}:{event.after}",
+        actor=event.actor,
+        arguments={"branch": event.branch, "commit": event.after},
+    )
+    if event.branch != repository.default_branch or event.after is None:
+        return [moved]
+    return [moved, arrived_call(repository.forge, repository.id, event.after, event.actor)]
 
 
 @work("push")
@@ -122,7 +124,7 @@ async def follow(ctx: Context, args: Follow) -> Result:
 
 
 def _pinned(where: Place, pin: Pin) -> Result:
-    return ignored(f"{where.environment.name} is pinned to {short(pin.commit_hash)}")
+    return ignored(f"{where.title} is pinned to {short(pin.commit_hash)}")
 
 
 async def _wish(tx: Transaction, ctx: Context, where: Place, args: Follow, evidence: Evidence) -> Wish:
@@ -142,7 +144,7 @@ async def _wish(tx: Transaction, ctx: Context, where: Place, args: Follow, evide
 
 
 async def _open(tx: Transaction, ctx: Context, where: Place, args: Follow, evidence: Evidence) -> Result:
-    name = where.environment.name
+    name = where.title
     last = await deployments.newest(tx.session, where.environment.id, without=NOT_DEPLOYED)
     if last is not None and last.run_id != ctx.run.id and last.inputs_digest == evidence.inputs_digest:
         return ignored(f"nothing that {name} is made of changed since {short(last.commit_hash)}", code="untouched")
@@ -160,7 +162,7 @@ async def _overtaken(
     lately = await deployments.latest(tx.session, environment, without=NOT_DEPLOYED, limit=2)
     before = [row for row in lately if row.commit_hash != head]
     if before and before[0].inputs_digest == evidence.inputs_digest:
-        return ignored(f"{where.environment.name} is not made of what changed", code="untouched")
+        return ignored(f"{where.title} is not made of what changed", code="untouched")
     wish = await _wish(tx, ctx, where, args, evidence)
     if at_head.inputs_digest == evidence.inputs_digest:
         await deployments.open_(tx, where, wish)  # it goes live as a part of the head

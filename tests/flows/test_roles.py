@@ -48,7 +48,7 @@ async def test_nobody_at_all(world: World) -> None:
     private.forge.release()
     await private.settled()
 
-    results = {run.name: run.code for run in await private.runs() if run.name != "push"}
+    results = {run.name: run.code for run in await private.asked()}
     assert results == {"help": None, "status": "not_permitted", "deploy": "not_permitted"}
     assert "you have none" in private.comment_text()
     await private.end()
@@ -104,7 +104,7 @@ async def test_pull_requests_from_forks(world: World) -> None:
 
     await world.comment("/deploy development\n/enable\n/sync\n/status\n/help", by="alice")
 
-    mine = [run for run in await world.runs() if run.pull_request == world.number]
+    mine = await world.asked()
     results = {run.name: run.code for run in mine}
     refused = dict.fromkeys(("deploy", "enable", "sync", "status"), "fork_not_allowed")
     assert results == {**refused, "help": None}
@@ -124,7 +124,7 @@ async def test_ended_pull_requests(world: World, end: str, allowed: set[str]) ->
 
     await world.comment("/status\n/help\n/sync\n/deploy development\n/enable", by="alice")
 
-    mine = {run.name: run.code for run in await world.runs() if run.pull_request == world.number}
+    mine = {run.name: run.code for run in await world.asked()}
     assert {name for name, code in mine.items() if code is None} == allowed
     assert mine["deploy"] == "wrong_state"
     assert mine["enable"] == "wrong_state"

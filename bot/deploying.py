@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from bot import objects, pinning
-from bot.core import settling
+from bot.core import fluxobjects, settling, settling_helm
 from bot.core.deployments import UNSETTLED, Phase, short
 from bot.core.errors import StaleObject, TemporaryError, UserError
 from bot.core.ports import Cluster, Forge
@@ -23,7 +23,7 @@ from models import Deployment, GitopsResource, Pin
 logger = structlog.get_logger()
 
 LOOK_AGAIN = timedelta(seconds=60)  # should a change of Flux's ever escape the observer
-GIT_REPOSITORY, KUSTOMIZATION = "GitRepository", "Kustomization"
+GIT_REPOSITORY = "GitRepository"
 
 
 @dataclass
@@ -33,12 +33,18 @@ class Case:
     deployment: Deployment
     where: Place
     source: GitopsResource
-    kustomization: GitopsResource
+    kustomization: GitopsResource  # or the HelmRelease
     pin: Pin | None
     newer: str | None
     relations: dict[str, Relation] = field(default_factory=dict)
     source_object: dict[str, Any] | None = None
     kustomization_object: dict[str, Any] | None = None
+    chart_object: dict[str, Any] | None = None  # of a HelmRelease
+
+    @property
+    def kind(self) -> str:
+        """What applies the environment."""
+        return objects.KIND_OF[self.kustomization.type]
 
 
 @dataclass(frozen=True)
@@ -77,14 +83,14 @@ class Deployer:
         if await self._repeat_lost(case, cluster):
             await self._look(case, cluster)
         while True:
-            step = settling.settle(self._facts(case))
+            step = self._next(case)
             match step:
                 case settling.RequestSource():
                     await self._request_source(case, cluster, step)
                 case settling.RequestKustomization():
                     await self._note(case, Phase.RECONCILING, kustomization_token=step.token, message=step.text)
                     row = case.kustomization
-                    await cluster.request_reconcile(KUSTOMIZATION, row.namespace, row.name, step.token)
+                    await cluster.request_reconcile(case.kind, row.namespace, row.name, step.token)
                 case settling.SwitchSource():
                     await self._switch(case, cluster)
                 case settling.NeedRelation():
@@ -114,7 +120,14 @@ class Deployer:
     async def _look(self, case: Case, cluster: Cluster) -> None:
         source, applied = case.source, case.kustomization
         case.source_object = await cluster.get(GIT_REPOSITORY, source.namespace, source.name)
-        case.kustomization_object = await cluster.get(KUSTOMIZATION, applied.namespace, applied.name)
+        case.kustomization_object = await cluster.get(case.kind, applied.namespace, applied.name)
+        place = settling_helm.chart_place(case.kustomization_object) if case.kind == "HelmRelease" else None
+        case.chart_object = await cluster.get("HelmChart", *place) if place else None
+
+    def _next(self, case: Case) -> Step:
+        if case.kind == "HelmRelease":
+            return settling_helm.settle(self._facts(case), case.chart_object)
+        return settling.settle(self._facts(case))
 
     def _facts(self, case: Case) -> Facts:
         deployment = case.deployment
@@ -155,16 +168,16 @@ class Deployer:
         deployment, repeated = case.deployment, False
         for kind, row, found, request in (
             (GIT_REPOSITORY, case.source, case.source_object, deployment.source_token),
-            (KUSTOMIZATION, case.kustomization, case.kustomization_object, deployment.kustomization_token),
+            (case.kind, case.kustomization, case.kustomization_object, deployment.kustomization_token),
         ):
-            if request is not None and settling.is_lost(found, request):
+            if request is not None and fluxobjects.is_lost(found, request):
                 await cluster.request_reconcile(kind, row.namespace, row.name, request)
                 repeated = True
         return repeated
 
     async def _request_source(self, case: Case, cluster: Cluster, step: settling.RequestSource) -> None:
         """Ask for a fetch; one that another deployment asked for since this one was opened serves as well."""
-        asked = settling.asked_since(case.source_object, case.deployment.created_at)
+        asked = fluxobjects.asked_since(case.source_object, case.deployment.created_at)
         shared = asked if case.deployment.source_token is None else None
         request = shared or step.token
         await self._note(
@@ -175,7 +188,7 @@ class Deployer:
 
     async def _switch(self, case: Case, cluster: Cluster) -> None:
         await self._note(case, Phase.RECONCILING, message=f"switching to {case.source.name}")
-        wanted = objects.kustomization(case.where, case.source.name)
+        wanted = objects.applier(case.where, case.source.name)
         await pinning.apply_over(cluster, wanted, case.kustomization_object)
 
     async def _relation(self, case: Case, commit: str) -> Relation:

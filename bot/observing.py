@@ -10,7 +10,7 @@ from bot.store import disabling, initialization, leases, log, projects
 from bot.store.transactions import Store, Transaction
 from models import Deployment, GitopsResource
 
-TYPES = {"GitRepository": "git-repository", "Kustomization": "kustomization"}
+TYPES = {"GitRepository": "git-repository", "Kustomization": "kustomization", "HelmRelease": "helm-release"}
 
 
 @dataclass(frozen=True)

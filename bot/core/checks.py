@@ -5,11 +5,14 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import cache
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
-from bot.core import manifests
+from bot.core import helm, manifests
+from bot.core.manifests import Git, Owner, Rollout
 
 Object = dict[str, Any]
 Version = tuple[int, int]
@@ -196,11 +199,24 @@ def _definition(facts: Facts, kind: str, found: Read, more: frozenset[str]) -> C
         served = ", ".join(versions) or "none"
         text = f"{kind} is not served as {used}, which Sluice uses; served: {served}"
         return Check("version_unsupported", Level.FAILED, text, install(facts))
-    lacking = sorted((manifests.written_fields(kind) | more) - _fields(versions[used]))
+    lacking = sorted((written_fields(kind) | more) - _fields(versions[used]))
     if lacking:
         text = f"the definition of {kind} is too old: it lacks {', '.join(f'spec.{each}' for each in lacking)}"
         return Check("crd_older", Level.FAILED, text, install(facts))
     return Check("crd_older", Level.OK, f"{kind} is served as {used} with every field that Sluice writes")
+
+
+@cache
+def written_fields(kind: str) -> frozenset[str]:
+    """The fields of a kind's spec that Sluice writes whatever the config says; a definition must have them."""
+    owner = Owner(project=UUID(int=0), namespace="project", environment=UUID(int=0))
+    git = Git(url="https://forge/acme/web")
+    samples = (
+        manifests.own_source(owner, git, "web", branch="main", commit="0" * 40, number=1),
+        manifests.kustomization(owner, Rollout(environment="web", path="web", source="branch-main", target="web")),
+        *helm.samples(owner),
+    )
+    return frozenset(field for each in samples if each["kind"] == kind for field in each["spec"])
 
 
 def _fields(version: Object) -> set[str]:

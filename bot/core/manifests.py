@@ -4,7 +4,6 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -232,14 +231,3 @@ def role_binding(owner: Owner, environment: str, target: str, account: str | Non
     name = account or account_name(environment)
     binding["subjects"] = [{"kind": "ServiceAccount", "name": name, "namespace": owner.namespace}]
     return binding
-
-
-@cache
-def written_fields(kind: str) -> frozenset[str]:
-    """The fields of a kind's spec that Sluice writes whatever the config says; a definition must have them."""
-    owner = Owner(project=UUID(int=0), namespace="project", environment=UUID(int=0))
-    samples = (
-        own_source(owner, Git(url="https://forge/acme/web"), "web", branch="main", commit="0" * 40, number=1),
-        kustomization(owner, Rollout(environment="web", path="web", source="branch-main", target="web")),
-    )
-    return frozenset(field for each in samples if each["kind"] == kind for field in each["spec"])

@@ -2,18 +2,29 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
 from bot.core.deployments import commit_of, short
+from bot.core.fluxobjects import (
+    Object,
+    clean,
+    condition_of,
+    is_crossed,
+    is_current,
+    is_handled,
+    is_stalled,
+    moment_of,
+    progress_of,
+    progresses,
+    seconds_since,
+    stalled_message,
+    token,
+)
 from bot.core.manifests import DEPLOYMENT_ANNOTATION
 
-Object = dict[str, Any]
-
-REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
 FAN_OUT = 1.5  # seconds that Flux gets to hand a new artifact on before the Kustomization is asked
 LOST = 1.0  # seconds after which a request that an older one took the place of is repeated
 ASK_AGAIN = 10.0  # seconds after which a source that still has an older commit is asked again
@@ -24,7 +35,6 @@ _TRANSIENT = frozenset({"DependencyNotReady", "HealthCheckCanceled", "Progressin
 _CONFLICT = re.compile(r"\(Conflict\)|object has been modified|Operation cannot be fulfilled")
 _PATH_NOT_FOUND = "path not found"
 _FINAL = {"BuildFailed": "build_failed", "HealthCheckFailed": "health_check_failed"}
-_TEMPORARY_FOLDER = re.compile(r"(?<![^\s'\"=(:\[])(?:/[^\s/:'\"]{1,255}){0,8}?/kustomization-\d+/?")
 
 
 class Relation(StrEnum):
@@ -148,8 +158,12 @@ Step = RequestSource | SwitchSource | RequestKustomization | Wait | NeedRelation
 
 
 def settle(facts: Facts) -> Step:
-    """The next step of a deployment. Ends and questions come before the deadline: live at the last moment is live."""
-    step = _next(facts)
+    """The next step of a deployment by a Kustomization."""
+    return in_time(facts, _next(facts))
+
+
+def in_time(facts: Facts, step: Step) -> Step:
+    """The step, or the end of waiting. Ends and questions come before the deadline: live at the last moment is live."""
     if facts.now < facts.deadline or not isinstance(step, RequestSource | SwitchSource | RequestKustomization | Wait):
         return step
     waited = _words(int((facts.deadline - facts.started).total_seconds()))
@@ -160,20 +174,20 @@ def _next(facts: Facts) -> Step:
     applied = facts.kustomization
     if applied is None:
         return Wait("waiting for the Kustomization to exist")
-    if (gone := _suspended(applied)) is not None:
+    if (gone := left_alone(applied)) is not None:
         return gone
-    if facts.pinned and (moved := _moved_pin(facts)) is not None:
+    if facts.pinned and (moved := moved_pin(facts)) is not None:
         return moved
     source = facts.source
     if source is not None and _is_live(facts, source, applied, facts.revision):
         return Succeed(None, _health_checked(applied))
     if source is None:
         return Wait(f"waiting for the GitRepository {facts.source_name} to exist")
-    if (gone := _suspended(source)) is not None:
+    if (gone := left_alone(source)) is not None:
         return gone
     if facts.source_token is None:
         return RequestSource(token(facts.now), _earlier_failure(facts, applied))
-    held = _held(facts, source)
+    held = fetched(facts, source)
     if not isinstance(held, str):
         return held
     if held == facts.revision:
@@ -184,12 +198,12 @@ def _next(facts: Facts) -> Step:
 # The source.
 
 
-def _moved_pin(facts: Facts) -> Step | None:
+def moved_pin(facts: Facts) -> Step | None:
     """A pin that does not say what this deployment wants was moved by a newer one, by another hand, or not yet."""
     if facts.source is None:
         return None
     commit = facts.source.get("spec", {}).get("ref", {}).get("commit")
-    number = _pin_number(facts.source)
+    number = pin_number(facts.source)
     if number is not None and number > facts.number:
         return Supersede(commit or facts.newer or "")
     if commit == facts.revision:
@@ -200,27 +214,28 @@ def _moved_pin(facts: Facts) -> Step | None:
     return Wait("waiting for the pin to move")
 
 
-def _pin_number(source: Object) -> int | None:
+def pin_number(source: Object) -> int | None:
+    """The number of the deployment that an object was written for; None if it says none."""
     text = (source["metadata"].get("annotations") or {}).get(DEPLOYMENT_ANNOTATION, "")
     return int(text) if text.isascii() and text.isdigit() else None
 
 
-def _held(facts: Facts, source: Object) -> str | Step:
+def fetched(facts: Facts, source: Object) -> str | Step:
     """The commit that the source holds once it has fetched for this deployment; else what to do."""
-    if _stalled(source):
-        return Fail("source_failed", clean(_stalled_message(source)))
-    ready = _condition(source, "Ready")
-    if not _current(source, ready) or not _handled(source, facts.source_token):
-        if _crossed(source, facts.source_token):
-            return _again(facts, RequestSource(token(facts.now)), facts.source_token)
-        return Wait(_progress(source) or "Flux is fetching")
+    if is_stalled(source):
+        return Fail("source_failed", clean(stalled_message(source)))
+    ready = condition_of(source, "Ready")
+    if not is_current(source, ready) or not is_handled(source, facts.source_token):
+        if is_crossed(source, facts.source_token):
+            return repeated(facts, RequestSource(token(facts.now)), facts.source_token)
+        return Wait(progress_of(source) or "Flux is fetching")
     commit = commit_of((source.get("status", {}).get("artifact") or {}).get("revision"))
     if commit == facts.revision:
         return commit
     if ready["status"] == "False":
         return Fail("source_failed", clean(ready.get("message", "")))
     if ready["status"] != "True" or commit is None:
-        return Wait(_progress(source) or "Flux is fetching")
+        return Wait(progress_of(source) or "Flux is fetching")
     return commit
 
 
@@ -234,18 +249,18 @@ def _moved_on(facts: Facts, source: Object, applied: Object, held: str) -> Step:
     if relation is Relation.CONTAINS:
         return _apply(facts, source, applied, held)
     if relation is Relation.OLDER:
-        return _behind(facts, held)
-    if _attempted(applied) == facts.revision and _progresses(applied):
-        return Wait(_progress(applied) or "Flux is applying")
+        return behind(facts, held)
+    if _attempted(applied) == facts.revision and progresses(applied):
+        return Wait(progress_of(applied) or "Flux is applying")
     failure = _failure(facts, applied, facts.revision)
     return failure if isinstance(failure, Fail) and not _is_old(facts, applied) else Supersede(held)
 
 
-def _behind(facts: Facts, held: str) -> Step:
+def behind(facts: Facts, held: str) -> Step:
     """The forge gave Flux an older commit than the push told of: it lags, or the branch went back."""
     if facts.newer is not None:
         return Supersede(facts.newer)
-    since = _seconds_since(facts.source_token, facts.now)
+    since = seconds_since(facts.source_token, facts.now)
     if since is None or since >= ASK_AGAIN:
         return RequestSource(token(facts.now))
     return Wait(f"Flux still gets {short(held)}, which is older", again=ASK_AGAIN - since)
@@ -260,28 +275,28 @@ def _apply(facts: Facts, source: Object, applied: Object, target: str) -> Step:
         return SwitchSource()
     if _is_live(facts, source, applied, target):
         return Succeed(None if target == facts.revision else target, _health_checked(applied))
-    if _stalled(applied):
-        return Fail("stalled", clean(_stalled_message(applied)))
-    if _progresses(applied):
-        return Wait(_progress(applied) or "Flux is applying")
+    if is_stalled(applied):
+        return Fail("stalled", clean(stalled_message(applied)))
+    if progresses(applied):
+        return Wait(progress_of(applied) or "Flux is applying")
     failure = _failure(facts, applied, target)
     if failure is not None and not _is_old(facts, applied):
         return failure
-    ready = _condition(applied, "Ready")
-    changed = bool(ready) and not _current(applied, ready)  # a new spec: Flux starts by itself
+    ready = condition_of(applied, "Ready")
+    changed = bool(ready) and not is_current(applied, ready)  # a new spec: Flux starts by itself
     attempted = failure is None and _attempted(applied) == target
     if changed or attempted:
         return Wait("Flux is applying")
     if facts.kustomization_token is None:
         return _ask(facts, source)
-    if _crossed(applied, facts.kustomization_token):
-        return _again(facts, RequestKustomization(token(facts.now)), facts.kustomization_token)
+    if is_crossed(applied, facts.kustomization_token):
+        return repeated(facts, RequestKustomization(token(facts.now)), facts.kustomization_token)
     return Wait("Flux is applying")
 
 
 def _ask(facts: Facts, source: Object) -> Step:
     """Flux hands a new artifact on by itself; it is asked only where it did not."""
-    changed = _moment((source["status"]["artifact"] or {}).get("lastUpdateTime"))
+    changed = moment_of((source["status"]["artifact"] or {}).get("lastUpdateTime"))
     if changed is not None:
         since = (facts.now - changed).total_seconds()
         if 0 <= since < FAN_OUT:
@@ -291,23 +306,23 @@ def _ask(facts: Facts, source: Object) -> Step:
 
 def _is_live(facts: Facts, source: Object, applied: Object, target: str) -> bool:
     """Ready, truthfully, at the target, and from a source that will not take it elsewhere at once."""
-    ready = _condition(applied, "Ready")
+    ready = condition_of(applied, "Ready")
     status = applied.get("status", {})
     held = commit_of((source.get("status", {}).get("artifact") or {}).get("revision"))
     return (
         _source_name(applied) == facts.source_name
         and ready.get("status") == "True"
-        and _current(applied, ready)
+        and is_current(applied, ready)
         and status.get("observedGeneration") == applied["metadata"].get("generation")
         and commit_of(status.get("lastAppliedRevision")) == target
-        and (held == target or (not facts.pinned and _handled(source, facts.source_token)))
+        and (held == target or (not facts.pinned and is_handled(source, facts.source_token)))
     )
 
 
 def _failure(facts: Facts, applied: Object, target: str) -> Fail | Wait | None:
     """What Ready=False means for the target; None when it says nothing about it."""
-    ready = _condition(applied, "Ready")
-    if ready.get("status") != "False" or not _current(applied, ready) or not _about(facts, applied, ready, target):
+    ready = condition_of(applied, "Ready")
+    if ready.get("status") != "False" or not is_current(applied, ready) or not _about(facts, applied, ready, target):
         return None
     reason, message = ready.get("reason", ""), clean(ready.get("message", ""))
     if reason == "ArtifactFailed" and _PATH_NOT_FOUND in message:
@@ -332,12 +347,12 @@ def _about(facts: Facts, applied: Object, ready: Object, target: str) -> bool:
     if _attempted(applied) in (target, facts.revision):
         return True
     token = facts.kustomization_token
-    return token is not None and ready.get("reason") not in _AFTER_ATTEMPT and _handled(applied, token)
+    return token is not None and ready.get("reason") not in _AFTER_ATTEMPT and is_handled(applied, token)
 
 
 def _earlier_failure(facts: Facts, applied: Object) -> str | None:
     """A failure of the same revision that an earlier deployment left behind: it is not this one's."""
-    ready = _condition(applied, "Ready")
+    ready = condition_of(applied, "Ready")
     if ready.get("status") == "False" and _attempted(applied) == facts.revision:
         return _BEFORE + _marker(applied)
     return None
@@ -349,7 +364,7 @@ def _is_old(facts: Facts, applied: Object) -> bool:
 
 def _marker(applied: Object) -> str:
     """Tells one failed attempt from the next: Flux sets Ready to Unknown in between."""
-    return f"{_attempted(applied) or ''}@{_condition(applied, 'Ready').get('lastTransitionTime', '')}"
+    return f"{_attempted(applied) or ''}@{condition_of(applied, 'Ready').get('lastTransitionTime', '')}"
 
 
 def _commit_in(marker: str) -> str:
@@ -373,118 +388,24 @@ def _health_checked(applied: Object) -> bool:
 # Both kinds.
 
 
-def _condition(found: Object, kind: str) -> Object:
-    conditions = found.get("status", {}).get("conditions") or []
-    return next((condition for condition in conditions if condition.get("type") == kind), {})
-
-
-def _current(found: Object, condition: Object) -> bool:
-    generation = found["metadata"].get("generation")
-    return bool(condition) and condition.get("observedGeneration") == generation
-
-
-def _stalled(found: Object) -> bool:
-    condition = _condition(found, "Stalled")
-    return condition.get("status") == "True" and _current(found, condition)
-
-
-def _stalled_message(found: Object) -> str:
-    return str(_condition(found, "Stalled").get("message", ""))
-
-
-def _suspended(found: Object) -> Fail | None:
+def left_alone(found: Object) -> Fail | None:
+    """The end of a deployment whose object somebody suspended."""
     if not found.get("spec", {}).get("suspend"):
         return None
     return Fail("suspended", f"{found['kind']} {found['metadata']['name']} is suspended: Flux leaves it alone")
 
 
-def _progresses(found: Object) -> bool:
-    reconciling = _condition(found, "Reconciling")
-    if reconciling.get("status") == "True" and reconciling.get("reason") == "Progressing":
-        return True
-    return _condition(found, "Ready").get("status") == "Unknown"
-
-
-def _progress(found: Object) -> str:
-    reconciling = _condition(found, "Reconciling")
-    return clean(reconciling.get("message", "")) if reconciling.get("status") == "True" else ""
-
-
-def _handled(found: Object, token: str | None) -> bool:
-    """Whether Flux has carried out our request, or one written after it (the annotation holds only the last)."""
-    last = found.get("status", {}).get("lastHandledReconcileAt")
-    if token is None or not last:
-        return False
-    if last == token:
-        return True
-    present = (found["metadata"].get("annotations") or {}).get(REQUESTED_AT)
-    if present == token:
-        return False
-    ours, theirs = _moment(token), _moment(last)
-    if ours is not None and theirs is not None:
-        return theirs >= ours
-    return bool(last == present)
-
-
-def _crossed(found: Object, request: str | None) -> bool:
-    """Whether an older request took the place of ours, and was carried out: two writers crossed each other."""
-    last = found.get("status", {}).get("lastHandledReconcileAt")
-    present = (found["metadata"].get("annotations") or {}).get(REQUESTED_AT)
-    return request is not None and present not in (None, request) and last == present and not _handled(found, request)
-
-
-def _again(facts: Facts, request: RequestSource | RequestKustomization, last: str | None) -> Step:
+def repeated(facts: Facts, request: RequestSource | RequestKustomization, last: str | None) -> Step:
     """A request that was lost is repeated, but not at once: what we see may be of before it was written."""
-    since = _seconds_since(last, facts.now)
+    since = seconds_since(last, facts.now)
     if since is None or since >= LOST:
         return request
     return Wait("asking Flux", again=LOST - since)
 
 
-def token(now: datetime) -> str:
-    """A request's name: the time, as `flux reconcile` writes it, so that later ones compare as later."""
-    return now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _moment(text: str | None) -> datetime | None:
-    if not text:
-        return None
-    shortened = re.sub(r"(\.\d{6})\d+", r"\1", text)  # Go writes nanoseconds
-    try:
-        moment = datetime.fromisoformat(shortened)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
-
-
-def asked_since(found: Object | None, moment: datetime) -> str | None:
-    """The request that an object carries, if it was written at that moment or later."""
-    annotations = ((found or {}).get("metadata") or {}).get("annotations") or {}
-    asked = _moment(annotations.get(REQUESTED_AT))
-    return annotations[REQUESTED_AT] if asked is not None and asked >= moment else None
-
-
-def is_lost(found: Object | None, request: str | None) -> bool:
-    """Whether our request is neither on the object nor handled: Sluice ended between noting and making it."""
-    if found is None or request is None or _handled(found, request):
-        return False
-    moment = _moment(request)
-    return moment is not None and asked_since(found, moment) is None
-
-
-def _seconds_since(token: str | None, now: datetime) -> float | None:
-    moment = _moment(token)
-    return None if moment is None else (now - moment).total_seconds()
-
-
 def _words(seconds: int) -> str:
     minutes, rest = divmod(seconds, 60)
     return f"{minutes}m{rest}s" if minutes and rest else f"{minutes}m" if minutes else f"{rest}s"
-
-
-def clean(message: str) -> str:
-    """Flux's text as one paragraph, without its temporary folder names."""
-    return " ".join(_TEMPORARY_FOLDER.sub("", message).split())
 
 
 # The columns of gitops_resources.
@@ -516,15 +437,15 @@ def resource_status(found: Object) -> ResourceStatus:
 
 
 def _state(found: Object) -> tuple[str, Object]:
-    ready, stalled = _condition(found, "Ready"), _condition(found, "Stalled")
-    if (suspended := _suspended(found)) is not None:
+    ready, stalled = condition_of(found, "Ready"), condition_of(found, "Stalled")
+    if (suspended := left_alone(found)) is not None:
         return "stalled", {"reason": "Suspended", "message": suspended.message}
-    if _stalled(found):
+    if is_stalled(found):
         return "stalled", stalled
     if not ready:
-        return "pending", _condition(found, "Reconciling")
-    if _progresses(found) or not _current(found, ready):
-        reconciling = _condition(found, "Reconciling")
+        return "pending", condition_of(found, "Reconciling")
+    if progresses(found) or not is_current(found, ready):
+        reconciling = condition_of(found, "Reconciling")
         return "reconciling", reconciling or ready
     if ready.get("status") == "True":
         return "ready", ready

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from bot.core.errors import StaleObject
+from bot.core.fluxobjects import REQUESTED_AT
 from bot.core.ports import Written
-from bot.core.settling import REQUESTED_AT
 from bot.flux.connection import KINDS, Connection, NotFound, from_dict, from_kubeconfig, in_cluster
 
 MANAGER = "sluice"

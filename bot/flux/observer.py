@@ -12,7 +12,7 @@ import structlog
 
 from bot.core.errors import BotError
 from bot.core.manifests import SELECTOR
-from bot.flux.connection import KINDS, Connection, Expired
+from bot.flux.connection import KINDS, Connection, Expired, NotFound
 
 _log = structlog.get_logger(__name__)
 
@@ -135,6 +135,7 @@ class _KindObserver:
         self._again = 0.0  # when to try what failed
         self._work = asyncio.Event()
         self.told = asyncio.Event()
+        self._absent = False  # the cluster does not have the kind
 
     # Seeing.
 
@@ -145,6 +146,9 @@ class _KindObserver:
                 went_well = await (self._list() if self._version is None else self._follow())
             except Expired:
                 self._version, went_well = None, False
+            except NotFound as error:
+                self._note_absent(error)
+                went_well = False
             except BotError as error:
                 went_well = False
                 _log.warning("observing.interrupted", cluster=self._cluster, kind=self._kind, error=str(error))
@@ -155,6 +159,13 @@ class _KindObserver:
                 backoff.reset()
             else:
                 await asyncio.sleep(backoff.next())
+
+    def _note_absent(self, error: NotFound) -> None:
+        """The cluster has no such kind, yet: its definition may come later. It is said once."""
+        self._version = None
+        if not self._absent:
+            self._absent = True
+            _log.info("observing.kind_absent", cluster=self._cluster, kind=self._kind, why=str(error))
 
     async def _list(self) -> bool:
         if self._have is None:
@@ -168,7 +179,7 @@ class _KindObserver:
             self._note(item)
         if not self.told.is_set():
             self._put(("", "", None), None)
-        self._version = version
+        self._version, self._absent = version, False
         return True
 
     async def _follow(self) -> bool:

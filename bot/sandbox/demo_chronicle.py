@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from bot.core.calls import Call
 from bot.core.deployments import short
-from bot.core.settling import clean
+from bot.core.fluxobjects import clean
 from bot.sandbox.cluster import Event
 from bot.sandbox.forge import Delivery, Effect
 from bot.sandbox.stage import SandboxStage

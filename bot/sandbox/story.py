@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from bot.core import manifests
 from bot.core.deployments import TERMINAL, Phase, commit_of, short
-from bot.core.settling import clean
+from bot.core.fluxobjects import clean
 from bot.sandbox.stage import Files, Object, Said, Stage
 
 T = TypeVar("T")

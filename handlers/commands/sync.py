@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from bot.context import Context
-from bot.core import settling
+from bot.core import fluxobjects
 from bot.core.deployments import commit_of, short
 from bot.core.errors import UserError
 from bot.core.results import Result, done
@@ -35,7 +35,7 @@ async def sync(ctx: Context, args: Args) -> Result:
         await _refuse_suspended(ctx, where, "Kustomization", kustomization.namespace, kustomization.name)
         if source.id not in asked:
             await _refuse_suspended(ctx, where, "GitRepository", source.namespace, source.name)
-            token = settling.token(ctx.store.clock())
+            token = fluxobjects.token(ctx.store.clock())
             await cluster.request_reconcile("GitRepository", source.namespace, source.name, token)
             asked.add(source.id)
     told = ", ".join(_told(where, row) for where, (_, row) in zip(places, sources, strict=True))

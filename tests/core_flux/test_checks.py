@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import yaml
 
-from bot.core import checks, manifests
+from bot.core import checks
 from bot.core.checks import Facts, Level, Unreadable, Wanted
 
 ROOT = Path(__file__).parents[2]
@@ -15,7 +15,7 @@ DENIED = Unreadable('deployments.apps "kustomize-controller" is forbidden')
 
 
 def definition(kind: str, version: str = "v1", without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    fields = {field: {} for field in manifests.written_fields(kind) - without}
+    fields = {field: {} for field in checks.written_fields(kind) - without}
     schema = {"openAPIV3Schema": {"properties": {"spec": {"properties": fields}}}}
     return {"spec": {"versions": [{"name": version, "served": True, "schema": schema}]}}
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bot.core.fluxobjects import clean
 from bot.core.settling import (
     Facts,
     Fail,
@@ -18,7 +19,6 @@ from bot.core.settling import (
     SwitchSource,
     TimeOut,
     Wait,
-    clean,
     settle,
 )
 from tests.core_flux.objects import (

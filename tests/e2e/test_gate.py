@@ -13,7 +13,7 @@ import pytest
 import yaml
 from kubernetes.client import ApiException
 
-from bot.core.settling import clean
+from bot.core.fluxobjects import clean
 from tests.e2e.harness import Shop, Sluice, at_once, kustomization, settings_of
 from tests.e2e.test_pushes import ask_flux, one_end, settle, value
 from tests.servers.control_plane import ControlPlane

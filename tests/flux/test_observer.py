@@ -445,3 +445,21 @@ def test_pauses_grow_to_their_limit_and_differ() -> None:
 def test_a_kind_that_is_not_known_is_named() -> None:
     with pytest.raises(ValueError, match="Gadget"):
         Observer("c", None, ["Gadget"], on_change=None, on_gone=None, known=None)  # type: ignore[arg-type]
+
+
+async def test_a_kind_that_comes_later(sandbox: SandboxPlane) -> None:
+    """A kind that the cluster lacks holds nobody up, and is observed as soon as it is there."""
+    cluster = sandbox.open()
+    project = uuid4()
+    owner = Owner(project=project, namespace=manifests.project_namespace(project))
+    await cluster.apply(manifests.namespace(owner, owner.namespace))
+    sandbox.cluster.delete("CustomResourceDefinition", "", "kustomizations.kustomize.toolkit.fluxcd.io")
+    told = Told(owner.namespace)
+    async with observing(sandbox.connection(), told):
+        await cluster.apply(manifests.branch_source(owner, GIT, "main"))
+        await eventually(lambda: told.has("branch-main"))
+        sandbox.cluster.restore_fields("Kustomization")
+        rollout = manifests.Rollout(environment="web", path="web", source="branch-main", target="web")
+        await cluster.apply(manifests.kustomization(owner, rollout))
+        await eventually(lambda: told.has("branch-main", "web"))
+    await cluster.close()

@@ -1,0 +1,205 @@
+"""Decides what to do next for a deployment by a HelmRelease, which has no `lastAppliedRevision` (design section 3).
+
+A chart in the repository is packaged by Flux as a HelmChart whose version ends in the first 12 digits of its commit.
+For a chart from elsewhere the revision is the commit whose values Sluice wrote, told by the number of the deployment.
+"""
+
+from bot.core.fluxobjects import (
+    Object,
+    clean,
+    condition_of,
+    is_crossed,
+    is_current,
+    is_stalled,
+    moment_of,
+    progress_of,
+    progresses,
+    stalled_message,
+    token,
+)
+from bot.core.settling import (
+    FAN_OUT,
+    Facts,
+    Fail,
+    NeedRelation,
+    Relation,
+    RequestKustomization,
+    RequestSource,
+    Step,
+    Succeed,
+    Supersede,
+    SwitchSource,
+    Wait,
+    behind,
+    fetched,
+    in_time,
+    left_alone,
+    moved_pin,
+    pin_number,
+    repeated,
+)
+
+DIGITS = 12
+_TRANSIENT = frozenset({"DependencyNotReady", "ArtifactFailed", "SourceNotReady", "Progressing", "HealthCheckCanceled"})
+
+
+def settle(facts: Facts, chart: Object | None) -> Step:
+    """The next step for a chart in the repository; `facts.kustomization` is the HelmRelease, `chart` its HelmChart."""
+    return in_time(facts, _next(facts, chart))
+
+
+def settle_elsewhere(facts: Facts) -> Step:
+    """The next step for a chart from elsewhere: Sluice has written version and values, Flux does the rest."""
+    return in_time(facts, _written(facts))
+
+
+def chart_place(release: Object | None) -> tuple[str, str] | None:
+    """Namespace and name of the HelmChart that Flux made for a HelmRelease."""
+    namespace, found, name = str(((release or {}).get("status") or {}).get("helmChart", "")).partition("/")
+    return (namespace, name) if found else None
+
+
+# A chart in the repository.
+
+
+def _next(facts: Facts, chart: Object | None) -> Step:
+    release, source = facts.kustomization, facts.source
+    if release is None:
+        return Wait("waiting for the HelmRelease to exist")
+    if (gone := left_alone(release)) is not None:
+        return gone
+    if facts.pinned and (moved := moved_pin(facts)) is not None:
+        return moved
+    if source is None:
+        return Wait(f"waiting for the GitRepository {facts.source_name} to exist")
+    if (gone := left_alone(source)) is not None:
+        return gone
+    if facts.source_token is None:
+        return RequestSource(token(facts.now))
+    held = fetched(facts, source)
+    if not isinstance(held, str):
+        return held
+    return _apply(facts, release, chart, held) if held == facts.revision else _moved_on(facts, release, chart, held)
+
+
+def _moved_on(facts: Facts, release: Object, chart: Object | None, held: str) -> Step:
+    if facts.pinned:
+        return Wait("Flux is fetching the pinned commit")
+    relation = facts.relations.get(held)
+    if relation is None:
+        return NeedRelation(held)
+    if relation is Relation.CONTAINS:
+        return _apply(facts, release, chart, held)
+    return behind(facts, held) if relation is Relation.OLDER else Supersede(held)
+
+
+def _apply(facts: Facts, release: Object, chart: Object | None, target: str) -> Step:
+    """The source holds the target: next come the HelmChart, then the release."""
+    if _source_name(release) != facts.source_name:
+        return SwitchSource()
+    version = _packaged(chart, target)
+    if version is None:
+        return _packaging(chart, target)
+    if _is_live(release, version):
+        return Succeed(None if target == facts.revision else target, health_checked=_waits(release))
+    return _releasing(facts, release, version, _since(chart))
+
+
+def _packaged(chart: Object | None, target: str) -> str | None:
+    """The chart's version, if it was made of the target."""
+    version = str((((chart or {}).get("status") or {}).get("artifact") or {}).get("revision", ""))
+    return version if version.endswith(f"+{target[:DIGITS]}") else None
+
+
+def _packaging(chart: Object | None, target: str) -> Step:
+    """What cannot be packaged at a commit cannot be at the next try."""
+    if chart is None:
+        return Wait("waiting for the HelmChart to exist")
+    if is_stalled(chart):
+        return Fail("stalled", clean(stalled_message(chart)))
+    ready = condition_of(chart, "Ready")
+    about = str(chart.get("status", {}).get("observedSourceArtifactRevision", "")).endswith(target)
+    if ready.get("status") == "False" and is_current(chart, ready) and about and not progresses(chart):
+        return Fail("build_failed", clean(ready.get("message", "")))
+    return Wait(progress_of(chart) or "Flux is packaging the chart")
+
+
+# Both kinds of charts.
+
+
+def _is_live(release: Object, version: str | None) -> bool:
+    """Ready, truthfully, with that version of the chart deployed."""
+    ready, status = condition_of(release, "Ready"), release.get("status", {})
+    newest: Object = next(iter(status.get("history") or []), {})
+    return (
+        ready.get("status") == "True"
+        and is_current(release, ready)
+        and status.get("observedGeneration") == release["metadata"].get("generation")
+        and newest.get("status") == "deployed"
+        and (version is None or newest.get("chartVersion") == version)
+    )
+
+
+def _releasing(facts: Facts, release: Object, version: str | None, since: float | None) -> Step:
+    """What Flux says of its try with this version; a failure stays one only when Flux has given up."""
+    ready = condition_of(release, "Ready")
+    attempted = version is None or release.get("status", {}).get("lastAttemptedRevision") == version
+    if attempted and is_stalled(release):
+        return Fail("stalled", clean(stalled_message(release)))
+    if progresses(release):
+        return Wait(progress_of(release) or "Flux is applying")
+    if attempted and ready.get("status") == "False" and is_current(release, ready):
+        message = clean(ready.get("message", ""))
+        if ready.get("reason") in _TRANSIENT:
+            return Wait(f"waiting: {message}")
+        return Wait(f"failing, Flux retries: {message}", failing=True, failure_seen=message)
+    if attempted or not is_current(release, ready):
+        return Wait("Flux is applying")
+    return _ask(facts, release, since)
+
+
+def _ask(facts: Facts, release: Object, since: float | None) -> Step:
+    """Flux hands a new chart on by itself; it is asked only where it did not."""
+    if since is not None and 0 <= (passed := facts.now.timestamp() - since) < FAN_OUT:
+        return Wait("Flux has packaged the chart", again=FAN_OUT - passed)
+    if facts.kustomization_token is None:
+        return RequestKustomization(token(facts.now))
+    if is_crossed(release, facts.kustomization_token):
+        return repeated(facts, RequestKustomization(token(facts.now)), facts.kustomization_token)
+    return Wait("Flux is applying")
+
+
+def _since(chart: Object | None) -> float | None:
+    artifact = ((chart or {}).get("status") or {}).get("artifact") or {}
+    moment = moment_of(artifact.get("lastUpdateTime"))
+    return moment.timestamp() if moment else None
+
+
+def _source_name(release: Object) -> str | None:
+    reference = release.get("spec", {}).get("chart", {}).get("spec", {}).get("sourceRef", {})
+    return reference.get("name") if reference.get("kind") == "GitRepository" else None
+
+
+def _waits(release: Object) -> bool:
+    """Helm waits for what it applies unless it is told not to."""
+    spec = release.get("spec", {})
+    return not any((spec.get(action) or {}).get("disableWait") for action in ("install", "upgrade"))
+
+
+# A chart from elsewhere.
+
+
+def _written(facts: Facts) -> Step:
+    release = facts.kustomization
+    if release is None:
+        return Wait("waiting for the HelmRelease to exist")
+    if (gone := left_alone(release)) is not None:
+        return gone
+    number = pin_number(release)
+    if number is None or number < facts.number:
+        return Wait("waiting for the HelmRelease to be written")
+    if number > facts.number:
+        return Supersede(facts.newer or "")
+    if _is_live(release, None):
+        return Succeed(None, health_checked=_waits(release))
+    return _releasing(facts, release, None, None)

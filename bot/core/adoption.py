@@ -18,7 +18,7 @@ def normal(url: str) -> str | None:
     """
     text = url.strip()
     if (short := _SCP.fullmatch(text)) and "://" not in text:
-        text = f"ssh://{short[1]}/{short[2]}"
+        text = f"ssh://{short[1]}/{short[2].removeprefix('/')}"
     try:
         parts = urlsplit(text)
         port = parts.port

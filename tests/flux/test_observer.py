@@ -455,11 +455,13 @@ async def test_a_kind_that_comes_later(sandbox: SandboxPlane) -> None:
     await cluster.apply(manifests.namespace(owner, owner.namespace))
     sandbox.cluster.delete("CustomResourceDefinition", "", "kustomizations.kustomize.toolkit.fluxcd.io")
     told = Told(owner.namespace)
-    async with observing(sandbox.connection(), told):
+    connection = sandbox.connection()
+    async with observing(connection, told):
         await cluster.apply(manifests.branch_source(owner, GIT, "main"))
         await eventually(lambda: told.has("branch-main"))
         sandbox.cluster.restore_fields("Kustomization")
         rollout = manifests.Rollout(environment="web", path="web", source="branch-main", target="web")
         await cluster.apply(manifests.kustomization(owner, rollout))
         await eventually(lambda: told.has("branch-main", "web"))
+    await connection.close()
     await cluster.close()

@@ -86,7 +86,7 @@ async def due(session: AsyncSession, now: datetime) -> Sequence[tuple[ProjectGit
         sa.select(ProjectGitAuth, Project, Repository)
         .join(Project, Project.id == ProjectGitAuth.project_id)
         .join(Repository, Repository.id == Project.repository_id)
-        .where(ProjectGitAuth.renew_at <= now, Project.deleted_at.is_(None))
+        .where(ProjectGitAuth.renew_at <= now, Project.deleted_at.is_(None), Project.status != "disabling")
         .order_by(ProjectGitAuth.renew_at)
         .limit(200)
     )

@@ -135,6 +135,7 @@ async def _remove_the_rest(ctx: Context, project: Project) -> None:
     for cluster in dict.fromkeys(each.cluster for each in environments):
         here = [(each.name, each.target_namespace) for each in environments if each.cluster == cluster]
         await dismantling.remove_access(ctx.cluster(cluster), project, here)
+    await ctx.credentials.forget(ctx.repository, project)
     for where in places:
         try:
             await ctx.forge.delete_branch(ctx.repository.full_name, keep_branch(where))

@@ -177,6 +177,8 @@ async def test_a_finalizer_that_does_not_end(world: World) -> None:
         assert await world.results("disable") == [("failed", "finalizer_stuck")]
         assert f"Kustomization {before.namespace}/development" in world.comment_text()
         assert world.raw_statuses(sha) == []
+        await world.comment("/enable development", by="alice")
+        assert (await world.results("enable"))[1:] == [("refused", "wrong_state")]
         kept = world.cluster.get("Kustomization", before.namespace, "development")
         assert kept is not None
         assert kept["metadata"]["finalizers"] == ["finalizers.fluxcd.io"]

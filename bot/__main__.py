@@ -1,6 +1,7 @@
 """The command line: `sluice`, also `python -m bot`."""
 
 import asyncio
+import functools
 import getpass
 import os
 import sys
@@ -14,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bot import log, registry, settings
-from bot.core import repoconfig, schemas
+from bot.core import fluxinstall, repoconfig, schemas
 from bot.core.errors import BotError, ConfigError, UserError
 from bot.core.policy import Policy
 from bot.core.policy import parse as parse_policy
@@ -25,6 +26,8 @@ app = App(
     help_epilogue="Settings come from the environment: `sluice settings` lists them.",
     version_flags=["--version"],
 )
+flux = App(name="flux", help="Flux itself.")
+app.command(flux)
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 SIGNS = {"ok": "[green]✓[/]", "unknown": "[dim]?[/]", "warning": "[yellow]![/]", "failed": "[red]✗[/]"}
@@ -292,6 +295,60 @@ def rotate_keys(*, check: bool = False) -> None:
     work = rotating.check if check else rotating.rotate
     good = asyncio.run(work(_settings(), lambda text: out.print(text, markup=False, soft_wrap=True)))
     sys.exit(0 if good else 1)
+
+
+@flux.command
+def install(
+    *,
+    version: str = fluxinstall.VERSION,
+    file: Annotated[Path | None, Parameter(name="--from")] = None,
+    cluster: str = "default",
+    kubeconfig: Path | None = None,
+    gate: bool = True,
+    force: bool = False,
+) -> None:
+    """Install or update Flux: its published manifests with the feature gate that rollbacks want, then the policies.
+
+    Parameters
+    ----------
+    version
+        Which release of Flux.
+    file
+        Its install.yaml, instead of the published one.
+    cluster
+        One of the clusters of the settings.
+    kubeconfig
+        An administrator's; Sluice's own account may not install anything.
+    gate
+        Also apply Sluice's own rights and admission policies (deploy/).
+    force
+        Take over fields that somebody else has set.
+    """
+    from bot.flux.cluster import KubernetesCluster
+    from bot.flux.installing import Installer as Flux
+    from bot.flux.installing import checksum, fetch, read
+    from bot.wiring import make_clusters
+
+    loaded = _settings()
+    if kubeconfig is not None:
+        chosen = KubernetesCluster.from_kubeconfig(cluster, kubeconfig)
+    else:
+        known = make_clusters(loaded)
+        if cluster not in known:
+            raise UserError("cluster_unknown", f"there is no cluster {cluster}; configured: {', '.join(known)}")
+        chosen = known[cluster]
+    limits = fluxinstall.Limits(cpu=loaded.flux_cpu_limit, memory=loaded.flux_memory_limit)
+
+    async def work() -> None:
+        data = await fetch(version) if file is None else read(file)
+        out.print(f"{file or fluxinstall.release_url(version)}: sha256 {checksum(data)}", markup=False, soft_wrap=True)
+        try:
+            say = functools.partial(out.print, markup=False, soft_wrap=True)
+            await Flux(chosen, say).install(data, limits, with_gate=gate, force=force)
+        finally:
+            await chosen.close()
+
+    asyncio.run(work())
 
 
 @app.command

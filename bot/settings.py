@@ -73,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kubeconfig: Path | None = None
     kubeconfigs: dict[str, Path] = {}
     in_pod: bool = False
+    flux_cpu_limit: str | None = None
+    flux_memory_limit: str | None = None
     policy: Policy = Policy()
     forges: dict[str, ForgeSettings] = {}
 
@@ -120,6 +122,8 @@ GENERAL = (
     ),
     Described("KUBECONFIG", "how to reach the cluster `default`; without it the service account of the pod", ""),
     Described("KUBECONFIGS", "more clusters, by the names that .sluice.yaml uses: NAME=FILE,NAME=FILE", ""),
+    Described("FLUX_CPU_LIMIT", "`sluice flux install`: what each controller may use, as in 1 or 500m", ""),
+    Described("FLUX_MEMORY_LIMIT", "`sluice flux install`: the same for memory, as in 1Gi", ""),
     Described("POLICY", "what repositories may do in the clusters, as YAML; mostly named by its file", ""),
     Described(
         "ALLOW_CLUSTER_ADMIN", "true: environments may be applied without a service account of their own", "false"
@@ -182,6 +186,8 @@ def load(environ: Mapping[str, str], *, serving: bool = True) -> Settings:
         kubeconfig=reader.take("KUBECONFIG", _file, None),
         kubeconfigs=reader.take("KUBECONFIGS", _kubeconfigs, {}),
         in_pod="KUBERNETES_SERVICE_HOST" in environ,
+        flux_cpu_limit=reader.take("FLUX_CPU_LIMIT", _quantity, None),
+        flux_memory_limit=reader.take("FLUX_MEMORY_LIMIT", _quantity, None),
         policy=_policy_of(reader),
         forges=forges,
     )
@@ -379,6 +385,12 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 <= int(text) <= 65535:
         raise ValueError("not a port; use a number from 0 to 65535")
     return int(text)
+
+
+def _quantity(text: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?", text):
+        raise ValueError("not a quantity of Kubernetes; use 500m, 2, 512Mi or 1Gi")
+    return text
 
 
 def _file(text: str) -> Path:

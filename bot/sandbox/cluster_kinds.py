@@ -59,6 +59,7 @@ def _table() -> list[Kind]:
         Kind("", "v1", "serviceaccounts", "ServiceAccount"),
         Kind("", "v1", "services", "Service", status=True),
         Kind("", "v1", "pods", "Pod", status=True),
+        Kind("", "v1", "resourcequotas", "ResourceQuota", status=True),
         Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", status=True),
         Kind("apps", "v1", "deployments", "Deployment", **live),
         Kind("apps", "v1", "statefulsets", "StatefulSet", **live),
@@ -167,6 +168,9 @@ def with_defaults(kind: Kind, obj: Json) -> None:
         meta.setdefault("labels", {}).setdefault("kubernetes.io/metadata.name", meta["name"])
         obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
         obj.setdefault("status", {}).setdefault("phase", "Active")
+    elif kind.kind == "CustomResourceDefinition":
+        served = {"type": "Established", "status": "True", "reason": "InitialNamesAccepted"}
+        obj.setdefault("status", {}).setdefault("conditions", [served])
     elif kind.kind == "Secret":
         obj.setdefault("type", "Opaque")
         strings = obj.pop("stringData", None)

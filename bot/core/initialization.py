@@ -228,8 +228,9 @@ _REMEDIES = {
     "not_kept": f"the operator brings Flux's CRDs up to date (`flux install`), {_AGAIN}.",
     "not_permitted": "somebody with the role comments `/enable`, or the operator allows what is named.",
     "object_missing": "`/enable` again makes it anew; find out who removed it.",
-    "path_missing": f"merge the files that are shown, {_AGAIN}.",
+    "path_missing": f"add them (`/enable --scaffold` opens a pull request with them), {_AGAIN}.",
     "path_not_found": f"add the folder {_PUSHED}.",
+    "scaffold_open": f"merge it, {_AGAIN}.",
     "service_account_not_allowed": _ALLOWED,
     "service_account_required": _ALLOWED,
     "source_failed": "see that Flux reaches the Git server and that the credentials are right; "

@@ -21,6 +21,7 @@ async def read_config(setup: Setup) -> dict[str, Any]:
         here = [each for each in wanted.asked.values() if each.branch == branch]
         missing = await _without_folder(setup, here, head)
         if missing:
+            await _scaffold(setup, branch, missing)
             raise UserError("path_missing", scaffold.files_to_add(branch, missing))
     names = ", ".join(code(each.name) for each in wanted.asked.values())
     source = (
@@ -38,6 +39,14 @@ def _refuse_unenforced(wanted: Wanted) -> None:
             f"{code(FILE)}: {', '.join(fields)}: not supported by this version of Sluice; it was refused, because "
             "ignoring it would deploy without it",
         )
+
+
+async def _scaffold(setup: Setup, branch: str, missing: Sequence[Environment]) -> None:
+    """Propose what is missing, if that was asked for; a person merges it."""
+    number = await scaffold.propose(setup, branch, missing) if setup.scaffold else None
+    if number is not None:
+        names = ", ".join(code(each.path) for each in missing)
+        raise UserError("scaffold_open", f"pull request #{number} adds what is missing on {code(branch)}: {names}")
 
 
 async def _without_folder(setup: Setup, environments: Sequence[Environment], head: str) -> list[Environment]:

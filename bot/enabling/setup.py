@@ -46,11 +46,15 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Setup:
-    """One project that is being enabled by a run. `found` is an error where the configuration could not be read."""
+    """One project that is being enabled by a run. `found` is an error where the configuration could not be read.
+
+    With `scaffold` the folders that are missing are proposed in a pull request.
+    """
 
     ctx: Context
     project: Project
     found: Wanted | UserError
+    scaffold: bool = False
 
     @property
     def wanted(self) -> Wanted:

@@ -23,6 +23,7 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which environments; all of them for none."""
 
     environments: Annotated[tuple[str, ...], Meta(description="only these")] = ()
+    scaffold: Annotated[bool, Meta(description="open a pull request with the folders that are missing")] = False
 
 
 @command("enable", needs=Role.ADMIN, on=("open",))
@@ -33,7 +34,7 @@ async def enable(ctx: Context, args: Args) -> Result:
     says. It goes step by step, which its comment shows; after a failure, comment it again and it goes on there. Once
     enabled, it shows what the configuration changes, and applies it.
     """
-    setups = await _claimed(ctx, await _found(ctx, args))
+    setups = await _claimed(ctx, args, await _found(ctx, args))
     failures = [failure for setup in setups if (failure := await _failure(setup)) is not None]
     if failures:
         return refused(failures[0].code, "\n\n".join(failure.message for failure in failures))
@@ -52,11 +53,11 @@ async def _found(ctx: Context, args: Args) -> Mapping[str, Wanted | UserError]:
         )
 
 
-async def _claimed(ctx: Context, found: Mapping[str, Wanted | UserError]) -> list[Setup]:
+async def _claimed(ctx: Context, args: Args, found: Mapping[str, Wanted | UserError]) -> list[Setup]:
     bases = {name: each.basis if isinstance(each, Wanted) else "" for name, each in found.items()}
     async with ctx.store.write() as tx:
         claimed = await initialization.claim(tx, ctx.repository, ctx.run, bases)
-    return [Setup(ctx, project, found[project.name]) for project in claimed]
+    return [Setup(ctx, project, found[project.name], args.scaffold) for project in claimed]
 
 
 async def _failure(setup: Setup) -> UserError | None:

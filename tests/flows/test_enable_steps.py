@@ -343,6 +343,33 @@ class TestWrongCredential:
         await private.end()
 
 
+# A repository without folders.
+
+
+async def test_scaffold(world: World) -> None:
+    """One pull request with folders and a configuration, also when asked twice; once merged, everything is Ready."""
+    bare = World(world.place, {"README.md": "Hello\n"})
+    assert await ask(bare) == ("refused", "path_missing")
+    assert "`/enable --scaffold` opens a pull request" in bare.comment_text()
+
+    for _ in range(2):
+        assert await ask(bare, "/enable --scaffold") == ("refused", "scaffold_open")
+        assert await failed_at(bare) == ("read_config", "scaffold_open")
+    [opened] = bare.effects(kind="pull.opened")
+
+    bare.forge.merge_pull_request(bare.repository, opened.about["number"], "alice")
+    await bare.settled()
+    assert await ask(bare) == ("done", None)
+    await enabled(bare)
+    files = bare.forge.store.files(bare.repository, bare.head())
+    assert b"environments:" in files[".sluice.yaml"]
+    for name in ENVIRONMENTS:
+        found = bare.cluster.get("ConfigMap", f"{bare.namespace()}-{name}", "about")
+        assert found is not None
+        assert found["data"] == {"environment": name}
+    await bare.end()
+
+
 # An enabled project.
 
 

@@ -2,23 +2,45 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
+import structlog
+
+from bot import pinning
 from bot.core.deployments import UNSETTLED
-from bot.core.settling import resource_status
+from bot.core.errors import BotError, StaleObject
+from bot.core.ports import Cluster
+from bot.core.settling import ResourceStatus, resource_status
+from bot.credentials import Credentials
 from bot.flux.observer import Gone, Known, Seen
-from bot.store import disabling, initialization, leases, log, projects
+from bot.store import deployments, disabling, gates, initialization, leases, log, projects
 from bot.store.transactions import Store, Transaction
-from models import Deployment, GitopsResource
+from models import Deployment, GitopsResource, Project
 
 TYPES = {"GitRepository": "git-repository", "Kustomization": "kustomization", "HelmRelease": "helm-release"}
+UNMOVED = timedelta(minutes=5)  # after which an object that is not ready is looked at, should an event have been lost
+GENERATION = "generation"  # in a row's config: of the object's spec, as it was seen last
+
+logger = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class Observations:
-    """Keeps the status columns of `gitops_resources` true."""
+    """Keeps the status columns of `gitops_resources` true, and compares pins with the database.
+
+    A pin that another hand moved is told; it is put back only where the operator wants that (`restore`).
+    """
 
     store: Store
-    cluster: str
+    port: Cluster
+    credentials: Credentials
+    restore: bool = False
+
+    @property
+    def cluster(self) -> str:
+        """The name of the cluster."""
+        return self.port.name
 
     async def known(self, kind: str) -> Collection[Known]:
         """What should be in the cluster."""
@@ -29,36 +51,59 @@ class Observations:
     async def changed(self, seen: Seen) -> None:
         """An object is as `seen` now."""
         async with self.store.write() as tx:
-            row = await projects.object_row(tx.session, self.cluster, TYPES[seen.kind], seen.namespace, seen.name)
+            row = await self._row(tx, seen.kind, seen.namespace, seen.name)
             if row is None:
                 return
-            self._update(tx, row, seen)
+            await self._update(tx, row, seen)
             await initialization.look(tx, row.project_id)
             await self._ring(tx, row)
+            suspect = await gates.says_otherwise(tx, row, seen.object) is not None
+            if not suspect:
+                await self._mended(tx, row, seen.object)
+        if suspect:
+            await self._compare(seen)
 
     async def gone(self, gone: Gone) -> None:
         """An object is there no more."""
         async with self.store.write() as tx:
-            row = await projects.object_row(tx.session, self.cluster, TYPES[gone.kind], gone.namespace, gone.name)
+            row = await self._row(tx, gone.kind, gone.namespace, gone.name)
             if row is None or row.uid is None:
                 return  # not ours, or not made yet
-            row.uid, row.status, row.status_reason = None, "failed", "Missing"
-            row.status_message, row.last_status_update_at = "the object is not in the cluster any more", tx.now
-            log.record(tx.session, "gitops.resource.gone", severity="warning", resource=("gitops_resource", row.id))
+            await self._lost(tx, row)
             await initialization.look(tx, row.project_id)
             await self._ring(tx, row)
             await disabling.ring(tx, row.project_id)
 
-    def _update(self, tx: Transaction, row: GitopsResource, seen: Seen) -> None:
+    async def look_again(self) -> None:
+        """Look at what has been on its way for long: should an event have been lost, no row says so for ever."""
+        async with self.store.read() as session:
+            rows = await projects.unmoved(session, self.cluster, tuple(TYPES.values()), self.store.clock() - UNMOVED)
+        kinds = {type: kind for kind, type in TYPES.items()}
+        for row in rows:
+            try:
+                await self._look(kinds[row.type], row)
+            except BotError as error:
+                logger.warning("could not look at an object", name=f"{row.namespace}/{row.name}", why=str(error))
+
+    async def _look(self, kind: str, row: GitopsResource) -> None:
+        found = await self.port.get(kind, row.namespace, row.name)
+        place = {"cluster": self.cluster, "kind": kind, "namespace": row.namespace, "name": row.name}
+        if found is None:
+            await self.gone(Gone(**place, uid=row.uid))
+            return
+        metadata = found["metadata"]
+        version = metadata["resourceVersion"]
+        await self.changed(Seen(**place, uid=metadata["uid"], resource_version=version, object=found))
+
+    async def _row(self, tx: Transaction, kind: str, namespace: str, name: str) -> GitopsResource | None:
+        return await projects.object_row(tx.session, self.cluster, TYPES[kind], namespace, name)
+
+    # What an object says of itself.
+
+    async def _update(self, tx: Transaction, row: GitopsResource, seen: Seen) -> None:
         status = resource_status(seen.object)
-        if row.status != status.status:
-            log.record(
-                tx.session,
-                f"gitops.resource.{status.status}",
-                resource=("gitops_resource", row.id),
-                reason=status.reason,
-                revision=status.last_attempted_revision,
-            )
+        await self._tell_spec(tx, row, seen)
+        await self._tell_status(tx, row, status)
         row.uid, row.status, row.status_reason = seen.uid, status.status, status.reason
         row.status_message, row.last_status_update_at = status.message, tx.now
         row.error_message = status.message if status.status in ("failed", "stalled") else None
@@ -67,8 +112,95 @@ class Observations:
         if status.last_attempted_revision != row.last_attempted_revision:
             row.last_attempted_revision, row.last_attempted_at = status.last_attempted_revision, tx.now
 
+    async def _tell_spec(self, tx: Transaction, row: GitopsResource, seen: Seen) -> None:
+        """Made, made anew, or changed: each is a change of the row, so it is told once."""
+        generation, before = seen.object["metadata"].get("generation"), row.config.get(GENERATION)
+        by, version = _hand(seen.object), seen.resource_version
+        if row.uid is None:
+            await self._log(tx, row, "gitops.resource.created", actor=by, uid=seen.uid, version=version)
+        elif row.uid != seen.uid:
+            await self._log(tx, row, "gitops.resource.deleted", "warning", uid=row.uid)
+            await self._log(tx, row, "gitops.resource.created", actor=by, uid=seen.uid, version=version)
+        elif before is not None and generation != before:
+            await self._log(tx, row, "gitops.resource.updated", actor=by, generation=generation, version=version)
+        if generation != before:
+            row.config = {**row.config, GENERATION: generation}
+
+    async def _tell_status(self, tx: Transaction, row: GitopsResource, status: ResourceStatus) -> None:
+        facts: dict[str, Any] = {"reason": status.reason, "revision": status.last_attempted_revision}
+        if row.status != status.status:
+            await self._log(tx, row, f"gitops.resource.{status.status}", **facts)
+        if row.type != "git-repository":
+            return  # what is applied is told by deployments
+        fetched = status.last_applied_revision
+        if fetched is not None and fetched != row.last_applied_revision:
+            await self._log(tx, row, "gitops.sync.completed", reason=None, revision=fetched)
+        if status.status in ("failed", "stalled") and row.status != status.status:
+            await self._log(tx, row, "gitops.sync.failed", "warning", message=status.message, **facts)
+
+    async def _lost(self, tx: Transaction, row: GitopsResource) -> None:
+        project = await tx.session.get_one(Project, row.project_id)
+        severity = "info" if project.status == "disabling" else "warning"
+        await self._log(tx, row, "gitops.resource.deleted", severity, uid=row.uid, revision=row.last_applied_revision)
+        row.uid, row.status, row.status_reason = None, "failed", "Missing"
+        row.status_message, row.last_status_update_at = "the object is not in the cluster any more", tx.now
+        row.error_message = row.status_message
+
+    async def _log(
+        self, tx: Transaction, row: GitopsResource, action: str, severity: str = "info", **facts: Any
+    ) -> None:
+        project = await tx.session.get_one(Project, row.project_id)
+        log.record(
+            tx.session,
+            action,
+            severity=severity,
+            actor=facts.pop("actor", None),
+            organization_id=project.organization_id,
+            resource=("gitops_resource", row.id),
+            type=row.type,
+            name=f"{row.namespace}/{row.name}",
+            cluster=row.cluster,
+            **facts,
+        )
+
     async def _ring(self, tx: Transaction, row: GitopsResource) -> None:
         waiting = await projects.unsettled_on(tx.session, row.id, UNSETTLED)
         await leases.nudge(tx.session, Deployment, waiting, tx.now)
         for id in waiting:
             tx.ring("advance", id)
+
+    # The gate.
+
+    async def _compare(self, seen: Seen) -> None:
+        """Look at the object itself before crying: what the observer told may be older than what the row says."""
+        found = await self.port.get(seen.kind, seen.namespace, seen.name)
+        if found is None:
+            return
+        async with self.store.write() as tx:
+            row = await self._row(tx, seen.kind, seen.namespace, seen.name)
+            pin = None if row is None else await gates.says_otherwise(tx, row, found)
+            if row is None or pin is None:
+                return
+            await gates.broken(tx, row, pin, found, _hand(found))
+            where = await deployments.place(tx.session, pin.environment_id)
+            git = await self.credentials.git(tx.session, where.repository, where.project)
+        if self.restore:
+            try:
+                await pinning.write(self.port, where, pin, found, git, take_over=True)
+            except StaleObject:
+                return  # it changed once more, which the observer tells
+
+    async def _mended(self, tx: Transaction, row: GitopsResource, found: dict[str, Any]) -> None:
+        mark, commit = gates.mark_of(row), gates.commit_of(found)
+        if mark is None or row.environment_id is None:
+            return
+        pin = await projects.live_pin(tx.session, row.environment_id)
+        if mark != commit or (pin is not None and pin.commit_hash == commit):
+            await gates.holds(tx, row)
+
+
+def _hand(found: dict[str, Any]) -> str | None:
+    """Who changed an object's spec last, by the name that they gave the API server."""
+    managers = [each for each in found["metadata"].get("managedFields", ()) if not each.get("subresource")]
+    newest: dict[str, Any] = max(managers, key=lambda each: each.get("time") or "", default={})
+    return newest.get("manager")

@@ -8,7 +8,7 @@ from bot.core.errors import TemporaryError
 from bot.core.manifests import Git, Manifest
 from bot.core.ports import Cluster, Forge
 from bot.credentials import Credentials
-from bot.store import deployments, projects
+from bot.store import deployments, gates, projects
 from bot.store.deployments import Place, keep_branch
 from bot.store.transactions import Store
 from models import GitopsResource, Pin
@@ -18,29 +18,29 @@ def behind(found: dict[str, Any] | None, pin: Pin) -> bool:
     """Whether the object is yet to be moved to the pin; one that a newer deployment moved is left alone."""
     if found is None:
         return True
-    number = number_of(found)
-    if number > pin.number:
-        return False
-    return number < pin.number or found["spec"].get("ref") != {"branch": pin.branch, "commit": pin.commit_hash}
+    number = gates.number_of(found)
+    if number != pin.number:
+        return number < pin.number
+    ref = found["spec"].get("ref") or {}
+    # Another commit under our number was put there by another hand: that is told, not written over (bot/observing.py).
+    return ref.get("commit") == pin.commit_hash and ref.get("branch") != pin.branch
 
 
-def number_of(found: dict[str, Any]) -> int:
-    """The number of the deployment that moved it last; 0 if none is noted."""
-    text = (found["metadata"].get("annotations") or {}).get(manifests.DEPLOYMENT_ANNOTATION, "")
-    return int(text) if text.isascii() and text.isdigit() else 0
-
-
-async def apply_over(cluster: Cluster, wanted: Manifest, found: dict[str, Any] | None) -> None:
+async def apply_over(
+    cluster: Cluster, wanted: Manifest, found: dict[str, Any] | None, *, take_over: bool = False
+) -> None:
     """Apply over the object as it was seen; if it changed since, the server refuses."""
     if found is None:
         await cluster.apply(wanted)
         return
     metadata = found["metadata"]
-    await cluster.apply(wanted, uid=metadata["uid"], resource_version=metadata["resourceVersion"])
+    await cluster.apply(wanted, uid=metadata["uid"], resource_version=metadata["resourceVersion"], force=take_over)
 
 
-async def write(cluster: Cluster, where: Place, pin: Pin, found: dict[str, Any] | None, git: Git) -> None:
-    """Write the pin, fenced by what was seen."""
+async def write(
+    cluster: Cluster, where: Place, pin: Pin, found: dict[str, Any] | None, git: Git, *, take_over: bool = False
+) -> None:
+    """Write the pin, fenced by what was seen; with `take_over` also the fields that another hand took for its own."""
     wanted = manifests.own_source(
         objects.owner(where.project, where.environment),
         git,
@@ -49,7 +49,7 @@ async def write(cluster: Cluster, where: Place, pin: Pin, found: dict[str, Any] 
         commit=pin.commit_hash,
         number=pin.number,
     )
-    await apply_over(cluster, wanted, found)
+    await apply_over(cluster, wanted, found, take_over=take_over)
 
 
 async def keep_reachable(store: Store, forge: Forge, cluster: Cluster, pin: Pin, credentials: Credentials) -> bool:

@@ -23,7 +23,7 @@ from bot.core.conversation import (
 from bot.core.deployments import Phase, short
 from bot.core.errors import TemporaryError, UserError
 from bot.core.ports import CommitStatus, Forge
-from bot.store import deployments, initialization, leases, log, outbox, projects, runs
+from bot.store import deployments, gates, initialization, leases, log, outbox, projects, runs
 from bot.store.transactions import Store
 from models import Deployment, Notification, Project, ProjectInitializationStep, Repository, Run
 
@@ -197,15 +197,16 @@ async def _environments(session: AsyncSession, repository: Repository, number: i
             continue
         pin = await projects.live_pin(session, environment.id)
         place = await deployments.place(session, environment.id)
+        broken = gates.mark_of(await projects.own_source(session, environment.id)) if pin else None
         rows.append(
             EnvironmentRow(
                 name=place.title,
-                phase=Phase(deployment.status),
+                phase=Phase.FAILED if broken else Phase(deployment.status),
                 commit=deployment.commit_hash,
                 branch=environment.branch,
                 pinned_to=pin.pull_request if pin else None,
                 when=deployment.finished_at or deployment.created_at,
-                message=_remark(deployment),
+                message=gates.told(broken, deployment.commit_hash) if broken else _remark(deployment),
             )
         )
     return rows

@@ -71,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     secret_keys: tuple[bytes, ...] = ()
     kubeconfig: Path | None = None
+    restore_pins: bool = False
     kubeconfigs: dict[str, Path] = {}
     in_pod: bool = False
     flux_cpu_limit: str | None = None
@@ -125,6 +126,7 @@ GENERAL = (
     Described("FLUX_CPU_LIMIT", "`sluice flux install`: what each controller may use, as in 1 or 500m", ""),
     Described("FLUX_MEMORY_LIMIT", "`sluice flux install`: the same for memory, as in 1Gi", ""),
     Described("POLICY", "what repositories may do in the clusters, as YAML; mostly named by its file", ""),
+    Described("RESTORE_PINS", "true: a pin that another hand moved is put back; it is told in any case", "false"),
     Described(
         "ALLOW_CLUSTER_ADMIN", "true: environments may be applied without a service account of their own", "false"
     ),
@@ -189,6 +191,7 @@ def load(environ: Mapping[str, str], *, serving: bool = True) -> Settings:
         flux_cpu_limit=reader.take("FLUX_CPU_LIMIT", _quantity, None),
         flux_memory_limit=reader.take("FLUX_MEMORY_LIMIT", _quantity, None),
         policy=_policy_of(reader),
+        restore_pins=reader.take("RESTORE_PINS", _flag, False),
         forges=forges,
     )
     problems += _shared_secrets(forges)

@@ -90,6 +90,10 @@ class Backend:
         self._desks = make_desks(self.store, self.forges, self.clusters, self.credentials, settings.policy)
         self.sweeper = Sweeper(self.store, self.forges, self._desks)
         self._appender = chain.Appender(self.store, Keyring(settings.secret_keys))
+        self._observations = {
+            name: Observations(self.store, cluster, self.credentials, settings.restore_pins)
+            for name, cluster in self.clusters.items()
+        }
         if self._observe:
             self._observers = [asyncio.create_task(self._observer(cluster).run()) for cluster in self.clusters.values()]
         self._loops = [
@@ -97,6 +101,7 @@ class Backend:
             asyncio.create_task(_every(self._reconcile_seconds, self.sweeper.reconcile, self._stopping)),
             asyncio.create_task(_every(RENEW_SECONDS, self.credentials.renew_due, self._stopping)),
             asyncio.create_task(_every(CHAIN_SECONDS, self._chain, self._stopping)),
+            asyncio.create_task(_every(self._reconcile_seconds, self._look_again, self._stopping)),
         ]
 
     async def stop(self) -> None:
@@ -117,6 +122,10 @@ class Backend:
         """Work on one row."""
         await desk.serve(self.store, self._desks[queue], id)
 
+    async def _look_again(self) -> None:
+        for observations in self._observations.values() if self._observe else ():
+            await observations.look_again()
+
     async def _chain(self) -> None:
         await self._appender.append()
 
@@ -124,7 +133,7 @@ class Backend:
         await self.sweeper.sweep()
 
     def _observer(self, cluster: KubernetesCluster) -> Observer:
-        seen = Observations(self.store, cluster.name)
+        seen = self._observations[cluster.name]
         return Observer(
             cluster.name,
             cluster.connection,

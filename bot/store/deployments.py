@@ -18,6 +18,7 @@ from bot.store.transactions import Transaction
 from models import Deployment, Environment, Project, Repository
 
 NOT_CHECKED = "health not checked"
+SYNC_ENDS = {Phase.SUCCEEDED: "completed", Phase.FAILED: "failed", Phase.TIMED_OUT: "failed"}
 SHORTEST_TIMEOUT = timedelta(seconds=30)  # Flux takes a shorter one for this
 
 
@@ -131,6 +132,7 @@ async def open_(tx: Transaction, where: Place, wish: Wish) -> Deployment:
             continue  # it goes live as a part of this one, or is found superseded when this one is applied
         await move(tx, where, older, Phase.SUPERSEDED, live_revision=wish.commit)
     await _say(tx, where, deployment)
+    _log_sync(tx, where, deployment, "started")
     tx.ring("advance", deployment.id)
     return deployment
 
@@ -142,6 +144,7 @@ async def open_overtaken(tx: Transaction, where: Place, wish: Wish, *, by: str) 
         return found
     deployment = await _insert(tx, where, wish, Phase.QUEUED)
     _log(tx, where, deployment)
+    _log_sync(tx, where, deployment, "started")
     await move(tx, where, deployment, Phase.SUPERSEDED, live_revision=by)
     return deployment
 
@@ -171,6 +174,8 @@ async def move(
         await initialization.look(tx, where.project.id)
     if not silent:
         await _say(tx, where, deployment)
+    if phase in TERMINAL:
+        _log_sync(tx, where, deployment, SYNC_ENDS.get(phase, "cancelled"))
     return True
 
 
@@ -244,6 +249,24 @@ def _log(tx: Transaction, where: Place, deployment: Deployment) -> None:
         environment=where.environment.name,
         commit=deployment.commit_hash,
         number=deployment.number,
+        reason=deployment.reason,
+    )
+
+
+def _log_sync(tx: Transaction, where: Place, deployment: Deployment, step: str) -> None:
+    """The same in the words of Git and Flux: a revision on its way to an object, and what came of it."""
+    log.record(
+        tx.session,
+        f"gitops.sync.{step}",
+        severity="error" if step == "failed" else "info",
+        actor=deployment.requested_by,
+        organization_id=where.project.organization_id,
+        resource=("gitops_resource", deployment.gitops_resource_id),
+        revision=deployment.commit_hash,
+        environment=where.environment.name,
+        deployment=str(deployment.id),
+        number=deployment.number,
+        phase=deployment.status,
         reason=deployment.reason,
     )
 

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -137,6 +138,21 @@ async def object_row(
         GitopsResource.deleted_at.is_(None),
     )
     return (await session.execute(query)).scalar_one_or_none()
+
+
+async def unmoved(
+    session: AsyncSession, cluster: str, types: Sequence[str], before: datetime
+) -> Sequence[GitopsResource]:
+    """Flux objects that are neither ready nor failed, and of which nothing was heard since."""
+    query = sa.select(GitopsResource).where(
+        GitopsResource.cluster == cluster,
+        GitopsResource.type.in_(types),
+        GitopsResource.deleted_at.is_(None),
+        GitopsResource.status.in_(("pending", "reconciling")),
+        GitopsResource.uid.is_not(None),
+        GitopsResource.last_status_update_at < before,
+    )
+    return (await session.execute(query)).scalars().all()
 
 
 async def ensure_object(

@@ -168,7 +168,12 @@ class Cluster(Protocol):
 
     async def get(self, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None: ...
     async def apply(
-        self, manifest: dict[str, Any], *, uid: str | None = None, resource_version: str | None = None
+        self,
+        manifest: dict[str, Any],
+        *,
+        uid: str | None = None,
+        resource_version: str | None = None,
+        force: bool = False,  # take over what another manager owns
     ) -> Written: ...
     async def delete(self, kind: str, namespace: str | None, name: str, *, uid: str | None = None) -> None: ...
     async def claim(self, kind: str, namespace: str, name: str, spec: dict[str, Any], *, uid: str) -> None: ...

@@ -218,19 +218,6 @@ async def test_a_broken_head(world: World) -> None:
     assert gone(world)
 
 
-async def test_moved_by_another_hand(world: World) -> None:
-    """Somebody moves the pin while it is deployed: the deployment says so instead of calling it live."""
-    await pinned(world)
-    own = world.follows()
-    world.cluster.patch(
-        "GitRepository", world.namespace(), own, {"spec": {"ref": {"commit": world.first_commit}}}, "kubectl"
-    )
-
-    await world.comment("/status")
-
-    assert "development" in world.comment_text()
-
-
 def _ref(world: World) -> object:
     own = world.object("GitRepository", world.follows())
     return own["spec"]["ref"] if own else None

@@ -37,7 +37,17 @@ from bot.store.transactions import Store, Transaction
 from bot.sweeping import Sweeper
 from bot.wiring import Backend, make_credentials, make_desks
 from bot.worker import Worker
-from models import Delivery, Deployment, GitopsResource, Notification, Pin, Repository, Run, UnifiedEvent
+from models import (
+    Delivery,
+    Deployment,
+    GitopsResource,
+    Notification,
+    Pin,
+    ProjectInitializationStep,
+    Repository,
+    Run,
+    UnifiedEvent,
+)
 
 DEADLINE = 20.0
 LOOK_EVERY = 0.02
@@ -531,6 +541,7 @@ class World:
             (Run, ("queued",)),
             (Deployment, UNSETTLED),
             (Notification, ("queued",)),
+            (ProjectInitializationStep, ("running",)),
         )
         found: list[str] = []
         async with self.database.read() as session:
@@ -618,7 +629,8 @@ class World:
 def _told(row: Any) -> str:
     shown = {name: getattr(row, name, None) for name in ("name", "kind", "target", "context", "phase", "message")}
     facts = ", ".join(f"{name}={value}" for name, value in shown.items() if value)
-    return f"{type(row).__name__} {row.status} {facts} attempts={row.attempts} due={row.due_at}"
+    tried = f" attempts={row.attempts} due={row.due_at}" if hasattr(row, "due_at") else ""
+    return f"{type(row).__name__} {row.status} {facts}{tried}"
 
 
 def ends(statuses: Sequence[str]) -> list[str]:

@@ -263,9 +263,9 @@ class TestOtherClusters:
 
 async def test_a_denied_namespace(world: World) -> None:
     """The API server's own words, for every environment that it is about; the others are made all the same."""
-    world.cluster.fail_next(1, 403, match="PATCH /api/v1/namespaces/project-", after=False)
+    world.cluster.fail_next(3, 403, match="rolebindings")
     assert await ask(world) == ("refused", "cluster_refused")
-    assert await failed_at(world) == ("setup_credentials", "cluster_refused")
+    assert await failed_at(world) == ("setup_gitops", "cluster_refused")
 
     assert await ask(world) == ("done", None)
     await enabled(world)
@@ -502,7 +502,9 @@ async def _killed(world: World, step: int) -> bool:
         return world.place.life.dead or (bool(await world.runs("enable")) and not await world.left())
 
     await world.until(dead_or_done, 60)
-    return world.place.life.dead
+    died = world.place.life.dead
+    world.place.life.dies_at(None)
+    return died
 
 
 OBJECTS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import functools
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import asyncpg
 import httpx2
 import yaml
 
@@ -175,6 +177,9 @@ class Sluice:
 
     def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Read from its database; the tests write nothing there."""
+        url = self.settings["SLUICE_DATABASE_URL"]
+        if url.startswith("postgresql"):
+            return asyncio.run(_asked(url, statement))
         with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)) as database:
             return database.execute(statement, values).fetchall()
 
@@ -192,6 +197,14 @@ class Sluice:
     def tail(self, lines: int = 60) -> str:
         """The last lines of its log."""
         return self._process.tail(lines)
+
+
+async def _asked(url: str, statement: str) -> list[tuple[Any, ...]]:
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        return [tuple(row) for row in await connection.fetch(statement)]
+    finally:
+        await connection.close()
 
 
 _PYTHON = (sys.executable, "-m", "bot")

@@ -42,7 +42,7 @@ def test_everything_is_there(own_sluice: Callable[..., Sluice], database: str) -
     assert status == "active"
     assert {name for (name,) in sluice.query("SELECT name FROM environments")} == set(ENVIRONMENTS)
     resources = sluice.query(
-        "SELECT type, environments.name, gitops_resources.name, namespace, gitops_resources.status"
+        "SELECT gitops_resources.type, environments.name, gitops_resources.name, namespace, gitops_resources.status"
         " FROM gitops_resources LEFT JOIN environments ON environments.id = environment_id"
     )
     assert sorted((kind, environment or "") for kind, environment, *_ in resources) == sorted(

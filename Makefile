@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Versions and hashes only: no registry is named.
 COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+# One more than the cores of a small machine: tests wait as well as compute.
+WORKERS ?= 3
 SOURCES := bot handlers models migrations tests bench
 
 .DEFAULT_GOAL := help
@@ -35,8 +37,8 @@ setup: $(VENV)/.dev ## Install everything for working on Sluice
 demo: $(VENV)/.runtime ## Play a story in a sandbox: Python and make are enough
 	@$(BIN)/python -m bot demo
 
-test: $(VENV)/.dev ## Run the tests (not those that need the real servers)
-	@$(BIN)/python -m pytest -q -m "not e2e" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/.dev ## Run the tests (not the long ones, nor those that need the real servers)
+	@$(BIN)/python -m pytest -q -m "not e2e and not long" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev ## Lint, types, import rules
 	@$(BIN)/ruff check $(SOURCES)
@@ -51,8 +53,8 @@ servers: ## Build the real servers into a cache (needs Go)
 servers-up: servers $(VENV)/.dev ## Start the real servers and print what to export
 	@$(BIN)/python -m tests.servers.up
 
-e2e: servers $(VENV)/.dev ## Run the tests on the real servers
-	@$(BIN)/python -m pytest -q -m e2e -n 2 --dist loadfile --no-loadscope-reorder --timeout 400 --deselect tests/e2e/test_timing.py
+e2e: servers $(VENV)/.dev ## Run the tests on the real servers, and the long ones
+	@$(BIN)/python -m pytest -q -m "e2e or long" -n 2 --dist loadfile --no-loadscope-reorder --timeout 400 --deselect tests/e2e/test_timing.py
 	@$(BIN)/python -m pytest -q -m e2e -s tests/e2e/test_timing.py
 
 bench: $(VENV)/.dev ## Measure; one JSON object a line

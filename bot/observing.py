@@ -114,14 +114,15 @@ class Observations:
 
     async def _tell_spec(self, tx: Transaction, row: GitopsResource, seen: Seen) -> None:
         """Made, made anew, or changed: each is a change of the row, so it is told once."""
-        generation, before = seen.object["metadata"].get("generation"), row.config.get(GENERATION)
+        metadata = seen.object["metadata"]
+        generation, before = metadata.get("generation"), row.config.get(GENERATION)
         by, version = _hand(seen.object), seen.resource_version
         if row.uid is None:
             await self._log(tx, row, "gitops.resource.created", actor=by, uid=seen.uid, version=version)
         elif row.uid != seen.uid:
             await self._log(tx, row, "gitops.resource.deleted", "warning", uid=row.uid)
             await self._log(tx, row, "gitops.resource.created", actor=by, uid=seen.uid, version=version)
-        elif before is not None and generation != before:
+        elif before is not None and generation != before and "deletionTimestamp" not in metadata:  # that counts as well
             await self._log(tx, row, "gitops.resource.updated", actor=by, generation=generation, version=version)
         if generation != before:
             row.config = {**row.config, GENERATION: generation}
@@ -181,7 +182,7 @@ class Observations:
             pin = None if row is None else await gates.says_otherwise(tx, row, found)
             if row is None or pin is None:
                 return
-            await gates.broken(tx, row, pin, found, _hand(found))
+            await gates.broken(tx, row, pin, found, gates.moved_by(found))
             where = await deployments.place(tx.session, pin.environment_id)
             git = await self.credentials.git(tx.session, where.repository, where.project)
         if self.restore:

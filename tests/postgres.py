@@ -35,7 +35,17 @@ def server() -> str:
         shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(stop)
+    in_thread(_hurry(handle.get_uri()))
     return str(handle.get_uri())
+
+
+async def _hurry(url: str) -> None:
+    """Have it write without waiting for the disk: no test cuts the power."""
+    connection = await asyncpg.connect(url)
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        await connection.execute(f"ALTER SYSTEM SET {setting} = off")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
 
 
 @pytest.fixture

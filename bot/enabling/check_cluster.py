@@ -14,6 +14,8 @@ from bot.flux.checking import check
 async def check_cluster(setup: Setup) -> dict[str, Any]:
     """Every cluster that is named has Flux, in a version that Sluice knows, the policies, and Sluice its rights."""
     warnings: list[Check] = []
+    if not isinstance(setup.found, UserError):
+        setup.ctx.check_policy(list(setup.wanted.asked.values()))  # before a cluster is asked, or said to exist
     for name in _names(setup):
         found = await check(setup.ctx.cluster(name), _wanted(setup, name))
         _refuse(found)

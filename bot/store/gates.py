@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bot.core.deployments import UNSETTLED, Phase, short
-from bot.core.manifests import DEPLOYMENT_ANNOTATION
+from bot.core.manifests import DEPLOYMENT_ANNOTATION, MANAGED_BY
 from bot.store import deployments, log, outbox, projects
 from bot.store.deployments import Place
 from bot.store.transactions import Transaction
@@ -79,6 +79,15 @@ def told(found: str, wanted: str) -> str:
 def commit_of(found: dict[str, Any]) -> str:
     """What a GitRepository is pinned to."""
     return (found.get("spec", {}).get("ref") or {}).get("commit") or NO_COMMIT
+
+
+def moved_by(found: dict[str, Any]) -> str | None:
+    """The field manager that says what the pin's commit is; the one that changed the object last, if none does."""
+    managers = [each for each in found["metadata"].get("managedFields", ()) if not each.get("subresource")]
+    owners = [each for each in managers if "f:ref" in each.get("fieldsV1", {}).get("f:spec", {})]
+    others = [each for each in owners if each.get("manager") != MANAGED_BY]
+    newest: dict[str, Any] = max(others or owners or managers, key=lambda each: each.get("time") or "", default={})
+    return newest.get("manager")
 
 
 def number_of(found: dict[str, Any]) -> int:

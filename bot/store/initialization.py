@@ -18,6 +18,7 @@ from bot.store.transactions import Transaction
 from models import Deployment, Environment, GitopsResource, Project, Repository, Run
 from models import ProjectInitializationStep as Row
 
+SAID_AFTER = 1.0  # seconds: steps that follow each other quickly are shown by one edit of the comment
 KINDS = {
     "git-repository": "GitRepository",
     "kustomization": "Kustomization",
@@ -168,7 +169,7 @@ async def begin(tx: Transaction, run: Run, project: Project, step: Step, **facts
         raise UserError(row.error_code or "gave_up", row.error or "")
     row.status, row.started_at = RUNNING, row.started_at or tx.now
     row.details = row.details | facts
-    await _say(tx, run, project)
+    await _say(tx, run, project, after=0.0 if step is STEPS[0] else SAID_AFTER)
     return True
 
 
@@ -238,14 +239,14 @@ def _log(tx: Transaction, project: Project, action: str, severity: str = "info",
     )
 
 
-async def _say(tx: Transaction, run: Run, project: Project) -> None:
-    """Have the pull request's comment show how far it is."""
+async def _say(tx: Transaction, run: Run, project: Project, *, after: float = 0.0) -> None:
+    """Have the pull request's comment show how far it is; `after` is in seconds."""
     if run.pull_request is None:
         return
     comment = await outbox.say_comment(
         tx.session, repository_id=project.repository_id, number=run.pull_request, now=tx.now
     )
-    tx.ring("report", comment)
+    tx.ring("report", comment, after=after)
 
 
 # The step that the objects end.

@@ -20,6 +20,8 @@ from bot.web.connections import router
 from models import GitPlatformConnection, Lease, User
 from tests.credentials.conftest import KEY, PUBLIC, Bench
 
+pytestmark = pytest.mark.long
+
 START, CALLBACK = "/connections/github/start", "/connections/github/callback"
 
 

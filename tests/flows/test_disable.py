@@ -6,11 +6,14 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from handlers.commands.disable import PATIENCE
 from models import Environment, GitopsResource, Project, Run
 from tests.world import World, says
+
+pytestmark = pytest.mark.long
 
 SEED = 20261122
 FLUX = ("GitRepository", "Kustomization")

@@ -9,6 +9,8 @@ from tests.postgres import new_database
 from tests.servers.processes import free_port
 from tests.world import World, ends, says
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[str]:

@@ -21,6 +21,8 @@ from models import GitPlatformConnection, ProjectGitAuth
 from models.base import Base
 from tests.world import PAST, Place, World, says
 
+pytestmark = pytest.mark.long
+
 PRIVATE = rsa.generate_private_key(65537, 2048)
 PEM = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 PUBLIC_PEM = PRIVATE.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

@@ -115,7 +115,7 @@ async def test_pruned_is_what_was_listed(plane: Plane, project: Project) -> None
 async def test_access_goes_last(plane: Plane, project: Project) -> None:
     """Binding, account and Secret are removed, by an account that can read neither; twice is fine."""
     await live(project)
-    await project.cluster.apply(manifests.credentials(project.owner, "git", "geheim"))
+    await project.cluster.apply(manifests.credentials(project.owner, {"username": "git", "password": "geheim"}))
     await gone(project, "kustomization", ENVIRONMENT)
     held = ProjectRow(id=project.owner.project, namespace=project.owner.namespace)
     for _ in range(2):

@@ -17,6 +17,8 @@ from bot.store.database import NewerDatabase, migrate, newest_revision, refuse_n
 from tests.migrations.rows import Rows, ask, load, read
 from tests.postgres import in_thread, new_database
 
+pytestmark = pytest.mark.long
+
 Sluice = Callable[..., tuple[int, str]]
 
 

@@ -10,6 +10,8 @@ from bot.store.database import migrate, revisions
 from models import Base
 from tests.migrations.rows import Rows, ask, data, load, read, tables
 
+pytestmark = pytest.mark.long
+
 OLDEST_FIRST = revisions()[::-1]
 
 

@@ -14,6 +14,8 @@ from bot import registry
 from bot.sandbox.picture import Shot, draw
 from bot.sandbox.stage import Remark, Said
 
+pytestmark = pytest.mark.long
+
 DEMO = [sys.executable, "-W", "error", "-m", "bot", "demo"]
 BROKEN = """
 import sys

@@ -21,6 +21,7 @@ from models import GitPlatformConnection
 
 OLD, NEW, LOST = b"o" * 32, b"n" * 32, b"l" * 32
 TABLE = "git_platform_connections"
+ROWS = 2_000
 
 
 @pytest.fixture
@@ -109,12 +110,13 @@ async def test_a_rotation_can_be_broken_off_and_repeated(database: Database, mon
     assert len(await opened(database, Keyring([NEW]))) == 20
 
 
-async def test_ten_thousand_rows_while_others_write(tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.long
+async def test_thousands_of_rows_while_others_write(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No write of another is undone: each row ends with what was written last, under the new key."""
     url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('rotation')}/sluice.db"
     migrate(url)
     database, both = Database(url), Keyring([NEW, OLD])
-    await add(database, Keyring([OLD]), 10_000, refresh=False)
+    await add(database, Keyring([OLD]), ROWS, refresh=False)
     done = asyncio.Event()
     written: dict[str, str] = {}
 
@@ -126,7 +128,7 @@ async def test_ten_thousand_rows_while_others_write(tmp_path_factory: pytest.Tem
                 row = (
                     await session.execute(
                         sa.select(GitPlatformConnection).where(
-                            GitPlatformConnection.provider_account_id == str(number * 37 % 10_000)
+                            GitPlatformConnection.provider_account_id == str(number * 37 % ROWS)
                         )
                     )
                 ).scalar_one()
@@ -148,7 +150,7 @@ async def test_ten_thousand_rows_while_others_write(tmp_path_factory: pytest.Tem
     await rotating.rotate(found, lambda text: None)  # what the old Sluice wrote at the very end
 
     now = await opened(database, Keyring([NEW]))
-    assert now == {str(n): f"access {n}" for n in range(10_000)} | written
+    assert now == {str(n): f"access {n}" for n in range(ROWS)} | written
     assert len(written) > 10
     assert took < 60
     await database.close()

@@ -5,6 +5,8 @@ import pytest
 from models import Project
 from tests.world import World, config_map, deployment
 
+pytestmark = pytest.mark.long
+
 CONFIG = """\
 version: 1
 projects:

@@ -179,7 +179,17 @@ class Account:
         """Merge (or `squash`, `rebase`) as soon as the server can; returns the SHA of what came of it."""
         path = f"/repos/{repository}/pulls/{number}"
         until(lambda: self.pull(repository, number)["mergeable"], 20, f"{path} can be merged")
-        self.request("POST", f"{path}/merge", json={"Do": style})
+
+        def taken() -> bool:
+            try:
+                self.request("POST", f"{path}/merge", json={"Do": style})
+            except GiteaError as error:
+                if error.status != 405:  # "Please try again later": it looks for conflicts
+                    raise
+                return False
+            return True
+
+        until(taken, 20, f"{path} is taken for a merge")
         return str(until(lambda: self.pull(repository, number)["merge_commit_sha"], 10, f"{path} is merged"))
 
     def close_pull(self, repository: str, number: int) -> None:

@@ -6,7 +6,7 @@ import getpass
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import cyclopts
 from cyclopts import App, Parameter
@@ -19,6 +19,9 @@ from bot.core import fluxinstall, repoconfig, schemas
 from bot.core.errors import BotError, ConfigError, UserError
 from bot.core.policy import Policy
 from bot.core.policy import parse as parse_policy
+
+if TYPE_CHECKING:
+    from bot.flux.cluster import KubernetesCluster  # imported where it is used: the command line starts quickly
 
 app = App(
     name="sluice",
@@ -297,6 +300,19 @@ def rotate_keys(*, check: bool = False) -> None:
     sys.exit(0 if good else 1)
 
 
+def _cluster(loaded: settings.Settings, name: str, kubeconfig: Path | None) -> "KubernetesCluster":
+    """The cluster of that name, by the kubeconfig that is given or by the settings."""
+    from bot.flux.cluster import KubernetesCluster
+    from bot.wiring import make_clusters
+
+    if kubeconfig is not None:
+        return KubernetesCluster.from_kubeconfig(name, kubeconfig)
+    known = make_clusters(loaded)
+    if name not in known:
+        raise UserError("cluster_unknown", f"there is no cluster {name}; configured: {', '.join(known)}")
+    return known[name]
+
+
 @flux.command
 def install(
     *,
@@ -324,19 +340,11 @@ def install(
     force
         Take over fields that somebody else has set.
     """
-    from bot.flux.cluster import KubernetesCluster
     from bot.flux.installing import Installer as Flux
     from bot.flux.installing import checksum, fetch, read
-    from bot.wiring import make_clusters
 
     loaded = _settings()
-    if kubeconfig is not None:
-        chosen = KubernetesCluster.from_kubeconfig(cluster, kubeconfig)
-    else:
-        known = make_clusters(loaded)
-        if cluster not in known:
-            raise UserError("cluster_unknown", f"there is no cluster {cluster}; configured: {', '.join(known)}")
-        chosen = known[cluster]
+    chosen = _cluster(loaded, cluster, kubeconfig)
     limits = fluxinstall.Limits(cpu=loaded.flux_cpu_limit, memory=loaded.flux_memory_limit)
 
     async def work() -> None:

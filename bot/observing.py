@@ -116,7 +116,7 @@ class Observations:
         """Made, made anew, or changed: each is a change of the row, so it is told once."""
         metadata = seen.object["metadata"]
         generation, before = metadata.get("generation"), row.config.get(GENERATION)
-        by, version = _hand(seen.object), seen.resource_version
+        by, version = gates.changed_by(seen.object), seen.resource_version
         if row.uid is None:
             await self._log(tx, row, "gitops.resource.created", actor=by, uid=seen.uid, version=version)
         elif row.uid != seen.uid:
@@ -198,10 +198,3 @@ class Observations:
         pin = await projects.live_pin(tx.session, row.environment_id)
         if mark != commit or (pin is not None and pin.commit_hash == commit):
             await gates.holds(tx, row)
-
-
-def _hand(found: dict[str, Any]) -> str | None:
-    """Who changed an object's spec last, by the name that they gave the API server."""
-    managers = [each for each in found["metadata"].get("managedFields", ()) if not each.get("subresource")]
-    newest: dict[str, Any] = max(managers, key=lambda each: each.get("time") or "", default={})
-    return newest.get("manager")

@@ -45,16 +45,6 @@ async def environments_ended_since(
     return found
 
 
-async def environments(session: AsyncSession, project_id: UUID) -> Sequence[Environment]:
-    """The environments of a project, also those that are not enabled yet."""
-    query = (
-        sa.select(Environment)
-        .where(Environment.project_id == project_id, Environment.deleted_at.is_(None))
-        .order_by(Environment.position, Environment.name)
-    )
-    return (await session.execute(query)).scalars().all()
-
-
 async def resources(session: AsyncSession, project_id: UUID) -> Sequence[GitopsResource]:
     """The objects of Flux's that a project has."""
     query = (
@@ -79,7 +69,7 @@ async def begin(tx: Transaction, project_id: UUID, run: Run, *, prune: bool) -> 
     for row in await resources(tx.session, project_id):
         if row.type in APPLIERS:
             row.config = {**row.config, _PRUNE: prune}
-    for environment in await environments(tx.session, project_id):
+    for environment in await projects.environments_of(tx.session, project_id):
         await _end_deployments(tx, environment)
     log.record(
         tx.session,
@@ -135,7 +125,7 @@ async def finish(tx: Transaction, project_id: UUID, run: Run) -> None:
             type=row.type,
             name=f"{row.namespace}/{row.name}",
         )
-    for environment in await environments(tx.session, project_id):
+    for environment in await projects.environments_of(tx.session, project_id):
         environment.deleted_at = tx.now
         pin = await projects.live_pin(tx.session, environment.id)
         if pin is not None:

@@ -83,10 +83,22 @@ def commit_of(found: dict[str, Any]) -> str:
 
 def moved_by(found: dict[str, Any]) -> str | None:
     """The field manager that says what the pin's commit is; the one that changed the object last, if none does."""
-    managers = [each for each in found["metadata"].get("managedFields", ()) if not each.get("subresource")]
-    owners = [each for each in managers if "f:ref" in each.get("fieldsV1", {}).get("f:spec", {})]
+    owners = [each for each in _managers(found) if "f:ref" in each.get("fieldsV1", {}).get("f:spec", {})]
     others = [each for each in owners if each.get("manager") != MANAGED_BY]
-    newest: dict[str, Any] = max(others or owners or managers, key=lambda each: each.get("time") or "", default={})
+    return _newest(others or owners or _managers(found))
+
+
+def changed_by(found: dict[str, Any]) -> str | None:
+    """Who changed an object last, its status aside, by the name that they gave the API server."""
+    return _newest(_managers(found))
+
+
+def _managers(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [each for each in found["metadata"].get("managedFields", ()) if not each.get("subresource")]
+
+
+def _newest(managers: list[dict[str, Any]]) -> str | None:
+    newest: dict[str, Any] = max(managers, key=lambda each: each.get("time") or "", default={})
     return newest.get("manager")
 
 

@@ -129,7 +129,7 @@ async def _is_gone(ctx: Context, row: GitopsResource) -> bool:
 
 async def _remove_the_rest(ctx: Context, project: Project) -> None:
     async with ctx.store.read() as session:
-        environments = await disabling.environments(session, project.id)
+        environments = await projects.environments_of(session, project.id)
         pinned = [each.id for each in environments if await projects.live_pin(session, each.id) is not None]
         places = [await deployments.place(session, id) for id in pinned]
     for cluster in dict.fromkeys(each.cluster for each in environments):

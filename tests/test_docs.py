@@ -6,7 +6,7 @@ from pathlib import Path
 from bot import settings
 
 ROOT = Path(__file__).parent.parent
-RAISED = re.compile(r"""(?:UserError|refused|Fail|_unclear)\(\s*(?:base,\s*)?"([a-z_]+)\"""")
+RAISED = re.compile(r"""(?:UserError|refused|refuses|Fail|_unclear)\(\s*(?:base,\s*)?"([a-z_]+)\"""")
 GIVEN = re.compile(r"""(?:code|reason)="([a-z_]+)\"""")
 
 

@@ -2,12 +2,13 @@
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from bot.core.deployments import PHASES
-from models.base import Base, Leased, Word
+from models.base import Base, Leased, Word, live_once
 
 
 class Deployment(Leased, Base):
@@ -20,7 +21,9 @@ class Deployment(Leased, Base):
     __tablename__ = "deployments"
     __table_args__ = (
         sa.UniqueConstraint("environment_id", "number"),
+        live_once("deployments", "environment_id", where="status = 'waiting'", name="waiting"),
         sa.Index(None, "status", "due_at"),
+        sa.Index(None, "pull_request", "status"),
         sa.Index(None, "commit_hash"),
     )
 
@@ -43,9 +46,26 @@ class Deployment(Leased, Base):
     deployment_method: Mapped[str] = mapped_column(
         Word("gitops", "manual"), doc="Whether a push brought it or somebody asked."
     )
-    trigger: Mapped[str] = mapped_column(Word("push", "enable", "deploy", "unpin"), doc="What brought it.")
-    pull_request: Mapped[int | None] = mapped_column(doc="The request that it was asked for on.")
-    requested_by: Mapped[str] = mapped_column(doc="Who pushed it or asked for it.")
+    trigger: Mapped[str] = mapped_column(
+        Word("push", "enable", "deploy", "unpin", "rollback", "promote", "resume"), doc="What brought it."
+    )
+    pull_request: Mapped[int | None] = mapped_column(
+        doc="The request that it was asked for on, or that brought it to the branch."
+    )
+    requested_by: Mapped[str] = mapped_column(doc="Who pushed it or asked for it: the login.")
+    requested_by_id: Mapped[str | None] = mapped_column(
+        doc="The forge's own id of that account; empty: Sluice itself or an operator."
+    )
+    branch: Mapped[str | None] = mapped_column(
+        doc="The branch by which Flux reaches the commit; empty: the environment's own."
+    )
+    base_branch: Mapped[str | None] = mapped_column(
+        doc="Where the request was to be merged when it was asked for; another base ends what waits."
+    )
+    base_commit: Mapped[str | None] = mapped_column(doc="The head of that branch then: recorded, not compared.")
+    config_commit: Mapped[str | None] = mapped_column(
+        doc="The head of the default branch whose configuration was read: recorded, not compared."
+    )
     status: Mapped[str] = mapped_column(
         Word(*PHASES), doc="The phase; the last six are terminal, and it ends in exactly one of them."
     )
@@ -57,6 +77,13 @@ class Deployment(Leased, Base):
     inputs_digest: Mapped[str] = mapped_column(doc="SHA-256 of all that its environment reads at this commit.")
     config_digest: Mapped[str] = mapped_column(doc="SHA-256 of its environment's configuration.")
     policy_digest: Mapped[str] = mapped_column(default="", doc="SHA-256 of the operator's policy.")
+    chain_digest: Mapped[str] = mapped_column(
+        default="", doc="SHA-256 of the commit and these three: what approvals are given to."
+    )
+    gates: Mapped[list[Any] | None] = mapped_column(
+        sa.JSON(none_as_null=True), doc="The last verdict: each gate with pass or fail and why."
+    )
+    approved_at: Mapped[datetime | None] = mapped_column(doc="When every gate let it go.")
     source_token: Mapped[str | None] = mapped_column(doc="The token of our reconcile request to the source.")
     kustomization_token: Mapped[str | None] = mapped_column(
         doc="The token of our reconcile request to the Kustomization."

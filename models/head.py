@@ -26,5 +26,6 @@ class Head(Row, Base):
     kind: Mapped[str] = mapped_column(Word("branch", "pull_request"), doc="What has this head.")
     name: Mapped[str] = mapped_column(doc="The branch's name, or the pull request's number.")
     commit_hash: Mapped[str | None] = mapped_column(doc="The head; empty: deleted.")
-    actor: Mapped[str] = mapped_column(doc="Who moved it.")
+    actor: Mapped[str] = mapped_column(doc="Who moved it: the login.")
+    actor_id: Mapped[str | None] = mapped_column(doc="The forge's own id of that account; empty: read from the forge.")
     received_at: Mapped[datetime] = mapped_column(doc="When we heard, by our own clock, never a commit's date.")

@@ -17,12 +17,15 @@ class Lock(Row, Base):
         live_once("locks", "environment_id", where="status = 'held'", name="held"),
         sa.Index(None, "environment_id", "status", "position"),
         sa.Index(None, "status", "expires_at"),
+        sa.Index(None, "pull_request"),
     )
 
     environment_id: Mapped[uuid.UUID] = mapped_column(
         sa.ForeignKey("environments.id", ondelete="CASCADE"), doc="The environment; one held lock each."
     )
-    owner: Mapped[str] = mapped_column(doc="Who keeps it or waits for it.")
+    owner: Mapped[str] = mapped_column(doc="Who keeps it or waits for it: the login.")
+    owner_id: Mapped[str] = mapped_column(default="", doc="The forge's own id of that account; empty: an operator.")
+    pull_request: Mapped[int | None] = mapped_column(doc="The request that it was claimed on; it ends with it.")
     reason: Mapped[str | None] = mapped_column(doc="Why, in the owner's words.")
     position: Mapped[int] = mapped_column(default=0, doc="The place in the line.")
     status: Mapped[str] = mapped_column(
@@ -46,6 +49,7 @@ class Hold(Row, Base):
         sa.ForeignKey("environments.id", ondelete="CASCADE"), doc="The environment; one live hold each."
     )
     set_by: Mapped[str] = mapped_column(doc="Who set it.")
+    pull_request: Mapped[int | None] = mapped_column(doc="The request that it was set on.")
     reason: Mapped[str | None] = mapped_column(doc="Why, in that person's words.")
     deployment_id: Mapped[uuid.UUID | None] = mapped_column(
         sa.ForeignKey("deployments.id", ondelete="SET NULL"),

@@ -101,9 +101,14 @@ async def test_what_was_deleted_keeps_out_of_the_way(database_url: str) -> None:
 def _below(row: dict[str, Any], rows: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     """The columns that the older version has, with the words that it knows."""
     columns = next(iter(rows.values())).keys()
-    words = {"disabling": "failed", "disabled": "failed"}
+    words = {
+        "status": {"disabling": "failed", "disabled": "failed"},
+        "trigger": {"rollback": "deploy", "promote": "deploy", "resume": "unpin"},
+    }
     return {
-        name: words.get(value, value) if name == "status" else value for name, value in row.items() if name in columns
+        name: words[name].get(value, value) if name in words else value
+        for name, value in row.items()
+        if name in columns
     }
 
 

@@ -9,6 +9,7 @@ from bot.core.errors import UserError
 from bot.core.policy import Policy
 from bot.core.ports import Cluster, Forge, PullRequest
 from bot.core.repoconfig import Environment
+from bot.core.roles import Role
 from bot.credentials import Credentials
 from bot.store.transactions import Store
 from models import Repository, Run
@@ -33,6 +34,7 @@ class Context:
     call: Call
     pull_request: PullRequest | None
     help: Callable[[str | None], str]
+    role: Role = Role.NONE  # that of a command's author, as the forge told it for this run
 
     def cluster(self, name: str) -> Cluster:
         """The cluster of that name; UserError cluster_unknown if the operator configured none."""

@@ -4,7 +4,8 @@ from typing import Any
 
 from bot import objects
 from bot.core import manifests
-from bot.core.errors import TemporaryError
+from bot.core.deployments import short
+from bot.core.errors import TemporaryError, UserError
 from bot.core.manifests import Git, Manifest
 from bot.core.ports import Cluster, Forge
 from bot.credentials import Credentials
@@ -50,6 +51,22 @@ async def write(
         number=pin.number,
     )
     await apply_over(cluster, wanted, found, take_over=take_over)
+
+
+async def reach(forge: Forge, where: Place, commit: str, *others: str) -> str:
+    """The branch by which Flux can fetch a commit: the environment's, one of the others, or else one of our own."""
+    name = where.repository.full_name
+    for branch in (where.environment.branch, *others):
+        head = await forge.branch_head(name, branch)
+        if head is not None and await forge.is_ancestor(name, commit, head):
+            return branch
+    kept = keep_branch(where)
+    try:
+        await forge.set_branch(name, kept, commit)
+    except UserError as error:
+        text = f"no branch leads to {short(commit)}, and Sluice may not make `{kept}`: {error.message}"
+        raise UserError("ref_unreachable", text) from error
+    return kept
 
 
 async def keep_reachable(store: Store, forge: Forge, cluster: Cluster, pin: Pin, credentials: Credentials) -> bool:

@@ -1,7 +1,7 @@
 """One run to its result: permission, then the handler, then the result is written down."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
@@ -83,17 +83,19 @@ class Runner:
         if change.state not in command.on:
             raise UserError("wrong_state", f"`/{command.name}` does not work on a {change.state} pull request")
         if command.needs > Role.NONE:
-            self._permit(context, command, await context.forge.role(context.repository.full_name, call.actor))
+            role = await context.forge.role(context.repository.full_name, call.actor)
+            context = replace(context, role=self._permit(context, command, role))
         if change.head_repository_id != context.repository.forge_id and command.needs > Role.NONE:
             raise UserError("fork_not_allowed", "pull requests from forks run no commands here")
         return await command.handler(context, convert(call.words, command.arguments, command.name))
 
-    def _permit(self, context: Context, command: registry.Command, role: Role) -> None:
-        """Whether the role on the forge is enough, after the operator's policy capped it."""
+    def _permit(self, context: Context, command: registry.Command, role: Role) -> Role:
+        """The role on the forge as the operator's policy caps it; UserError if it is not enough."""
         has = capped(self.policy, known_as(context.repository), context.call.actor, role)
         why = refusal(command.needs, has)
         if why:
             raise UserError("not_permitted", why + ("; the operator allows no more here" if has < role else ""))
+        return has
 
     async def _pull_request(self, forge: Forge, repository: Repository, call: Call) -> PullRequest | None:
         """The pull request as the forge tells it now; its head goes into the ledger for later commands."""

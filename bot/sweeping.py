@@ -11,10 +11,10 @@ from bot.core.calls import Call
 from bot.core.config_changes import arrived_call, proposed_call
 from bot.core.errors import BotError
 from bot.core.ports import Forge, PullRequest
-from bot.store import heads, initialization, leases, projects, runs
+from bot.store import heads, initialization, leases, locks, projects, runs
 from bot.store.desk import Desk
 from bot.store.transactions import Store
-from models import Pin, Repository
+from models import Repository
 
 logger = structlog.get_logger()
 
@@ -37,7 +37,16 @@ class Sweeper:
                 self.store.bell.ring(desk.queue, id)
             count += len(due)
         await self._verify()
+        await self._expire()
         return count
+
+    async def _expire(self) -> None:
+        """Locks that have run out go to the next in line."""
+        async with self.store.read() as session:
+            environments = await locks.run_out(session, self.store.clock())
+        for environment_id in environments:
+            async with self.store.write() as tx:
+                await locks.expire(tx, environment_id)
 
     async def _verify(self) -> None:
         """Objects of which nothing is heard any more are given up at their deadline."""
@@ -89,7 +98,7 @@ class Sweeper:
                     await runs.start(tx, repository, check)
 
     async def _changes(self, repository: Repository, forge: Forge) -> None:
-        """Open pull requests go into the ledger, their configuration is checked; pins of closed ones are ended."""
+        """Open pull requests go into the ledger, their configuration is checked; pins and locks of closed ones end."""
         now = {change.number: change for change in await forge.open_pull_requests(repository.full_name)}
         async with self.store.write() as tx:
             for change in now.values():
@@ -104,21 +113,22 @@ class Sweeper:
                 )
                 if news:
                     await runs.start(tx, repository, _proposed(repository, change))
-            for pin, _ in await projects.pins_of(tx.session, repository.id):
-                if pin.pull_request is not None and pin.pull_request not in now:
-                    await runs.start(tx, repository, _closed(repository, pin, tx.now))
+            pinned = {pin.pull_request for pin, _ in await projects.pins_of(tx.session, repository.id)}
+            for number in pinned | await locks.requests(tx.session, repository.id):
+                if number is not None and number not in now:
+                    await runs.start(tx, repository, _closed(repository, number, tx.now))
 
 
 def _proposed(repository: Repository, change: PullRequest) -> Call:
     return proposed_call(repository.provider, repository.forge_id, change.number, change.head, actor="sluice")
 
 
-def _closed(repository: Repository, pin: Pin, now: datetime) -> Call:
+def _closed(repository: Repository, number: int, now: datetime) -> Call:
     """Each time anew: a request that was open again when the last such run looked may be closed now."""
     return Call(
         kind="work",
         name="closed",
-        key=f"{repository.provider}:{repository.forge_id}:pull:{pin.pull_request}:closed:found:{now.isoformat()}",
+        key=f"{repository.provider}:{repository.forge_id}:pull:{number}:closed:found:{now.isoformat()}",
         actor="sluice",
-        arguments={"number": pin.pull_request},
+        arguments={"number": number},
     )

@@ -23,8 +23,8 @@ class _Slot(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """The name that people read and write."""
-        return self.field.replace("_", "-")
+        """The name that people read and write; a field that Python has a word for ends in `_`."""
+        return self.field.rstrip("_").replace("_", "-")
 
     @property
     def shown(self) -> str:

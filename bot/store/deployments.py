@@ -119,6 +119,17 @@ async def of_commit(session: AsyncSession, environment_id: UUID, commit: str) ->
     return (await session.execute(query.limit(1))).scalar_one_or_none() is not None
 
 
+async def last_of_commit(session: AsyncSession, environment_id: UUID, commit: str) -> Deployment | None:
+    """The newest deployment of a commit to an environment."""
+    query = (
+        sa.select(Deployment)
+        .where(Deployment.environment_id == environment_id, Deployment.commit_hash == commit)
+        .order_by(Deployment.number.desc())
+        .limit(1)
+    )
+    return (await session.execute(query)).scalar_one_or_none()
+
+
 async def open_(tx: Transaction, where: Place, wish: Wish) -> Deployment:
     """Open a deployment, once for a run, and end those of the environment that it overtakes."""
     found = await of_run(tx.session, wish.run_id, where.environment.id)

@@ -2,9 +2,24 @@
 
 import uuid
 
+from bot.core.manifests import own_source_name
 from bot.store import log, projects
+from bot.store.deployments import Place
 from bot.store.transactions import Transaction
-from models import Deployment, Pin
+from models import Deployment, GitopsResource, Pin
+
+
+async def own_source(tx: Transaction, where: Place) -> GitopsResource:
+    """The GitRepository that only this environment goes by; its row is made where it is missing."""
+    return await projects.ensure_object(
+        tx.session,
+        where.project,
+        type="git-repository",
+        cluster=where.environment.cluster,
+        name=own_source_name(where.environment.name),
+        environment_id=where.environment.id,
+        repository=where.repository,
+    )
 
 
 async def set_(tx: Transaction, deployment: Deployment, *, branch: str, pinned_by: str) -> Pin:
@@ -21,6 +36,13 @@ async def set_(tx: Transaction, deployment: Deployment, *, branch: str, pinned_b
     await tx.session.flush()
     _log(tx, "pin.moved", pin)
     return pin
+
+
+async def keep(tx: Transaction, pin: Pin) -> None:
+    """A pull request's pin stays after the request: somebody keeps the environment."""
+    pin.pull_request = None
+    await tx.session.flush()
+    _log(tx, "pin.kept", pin)
 
 
 async def end(tx: Transaction, pin: Pin) -> None:

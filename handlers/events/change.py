@@ -4,18 +4,16 @@ from uuid import UUID
 
 import msgspec
 
+from bot import following
 from bot.context import Context
 from bot.core.calls import Call
 from bot.core.config_changes import proposed_call
 from bot.core.deployments import short
-from bot.core.errors import TemporaryError, UserError
 from bot.core.events import PullRequestChanged
 from bot.core.results import Result, done, ignored
-from bot.inputs import Evidence, read
 from bot.registry import event, work
-from bot.store import deployments, pins, projects, runs
-from bot.store.deployments import Place, Wish, patience
-from bot.store.transactions import Transaction
+from bot.store import deployments, locks, pins, projects, runs
+from bot.store.deployments import Place
 
 
 class Closed(msgspec.Struct, frozen=True):
@@ -59,10 +57,12 @@ async def closed(ctx: Context, args: Closed) -> Result:
         return ignored("it is open again")
     async with ctx.store.write() as tx:
         pinned = await projects.pins_of(tx.session, ctx.repository.id, pull_request=args.number)
+        unlocked = await locks.close(tx, ctx.repository.id, args.number, by=ctx.run.actor)
         for _, environment in pinned:
             await runs.start(tx, ctx.repository, _unpin(ctx, args.number, environment.id))
     names = ", ".join(environment.name for _, environment in pinned) or "no environment"
-    return done(f"pinned to #{args.number}: {names}")
+    given_back = f"; unlocked: {', '.join(unlocked)}" if unlocked else ""
+    return done(f"pinned to #{args.number}: {names}{given_back}")
 
 
 def _unpin(ctx: Context, number: int, environment: UUID) -> Call:
@@ -81,38 +81,18 @@ async def unpin(ctx: Context, args: Unpin) -> Result:
     """Open a deployment of the branch's head, by the shared source."""
     async with ctx.store.read() as session:
         where = await deployments.place(session, UUID(args.environment))
-    branch = where.environment.branch
-    head = await ctx.forge.branch_head(ctx.repository.full_name, branch)
-    if head is None:
-        raise UserError("branch_missing", f"{where.title} stays pinned: there is no branch {branch}")
-    evidence = await read(ctx.forge, where, head)
-    async with ctx.store.write() as tx:
-        return await _follow_again(tx, ctx, where, args, head, evidence)
+    return await _follow_again(ctx, where, args, await following.head(ctx, where))
 
 
-async def _follow_again(
-    tx: Transaction, ctx: Context, where: Place, args: Unpin, head: str, evidence: Evidence
-) -> Result:
+async def _follow_again(ctx: Context, where: Place, args: Unpin, spot: following.Spot) -> Result:
     environment = where.environment
-    await deployments.one_at_a_time(tx.session, environment.id)
-    pin = await projects.live_pin(tx.session, environment.id)
-    if pin is None or pin.pull_request != args.number:
-        return ignored(f"{where.title} is not pinned to #{args.number}")
-    source = await projects.shared_source(tx.session, where.project, environment.cluster, environment.branch)
-    if source is None:
-        raise TemporaryError(f"nothing follows {environment.branch}")
-    wish = Wish(
-        commit=head,
-        source_id=source.id,
-        trigger="unpin",
-        requested_by=ctx.run.actor,
-        inputs_digest=evidence.inputs_digest,
-        config_digest=evidence.config_digest,
-        policy_digest=ctx.policy_digest,
-        run_id=ctx.run.id,
-        pull_request=args.number,
-        patience=patience(environment),
-    )
-    await deployments.open_(tx, where, wish)
-    await pins.end(tx, pin)
-    return done(f"{where.title} follows {environment.branch} again, at {short(head)}")
+    async with ctx.store.write() as tx:
+        await deployments.one_at_a_time(tx.session, environment.id)
+        pin = await projects.live_pin(tx.session, environment.id)
+        if pin is None or pin.pull_request != args.number:
+            return ignored(f"{where.title} is not pinned to #{args.number}")
+        if (why := await following.kept(tx.session, environment, tx.now)) is not None:
+            await pins.keep(tx, pin)
+            return done(f"{where.title} stays at {short(pin.commit_hash)}: {why}")
+        await following.again(tx, ctx, where, pin, spot, number=args.number)
+    return done(f"{where.title} follows {environment.branch} again, at {short(spot.commit)}")

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot import pinning
 from bot.context import Context
+from bot.core import rules
 from bot.core.deployments import UNSETTLED, Phase, commit_of
 from bot.core.errors import TemporaryError, UserError
 from bot.inputs import read
@@ -29,7 +30,7 @@ class Spot:
 
 def follows(environment: Environment) -> bool:
     """Whether an environment goes by its branch when nobody keeps it."""
-    return True
+    return rules.from_config(environment.config.get("rules")).follows
 
 
 async def kept(session: AsyncSession, environment: Environment, now: Any) -> str | None:

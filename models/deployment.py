@@ -47,7 +47,7 @@ class Deployment(Leased, Base):
         Word("gitops", "manual"), doc="Whether a push brought it or somebody asked."
     )
     trigger: Mapped[str] = mapped_column(
-        Word("push", "enable", "deploy", "unpin", "rollback", "promote", "resume"), doc="What brought it."
+        Word("push", "enable", "deploy", "unpin", "rollback", "promote", "resume", "lock"), doc="What brought it."
     )
     pull_request: Mapped[int | None] = mapped_column(
         doc="The request that it was asked for on, or that brought it to the branch."

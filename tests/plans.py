@@ -150,7 +150,7 @@ def _value(column: sa.Column[Any]) -> str:
         sa.Boolean: "i % 2 = 0",
         sa.Integer: "i",
         sa.BigInteger: "i",
-        sa.JSON: "'{}'",
+        sa.JSON: "'{}'::json",
         sa.LargeBinary: "''",
         sa.Text: f"md5(i || '{column.name}')",
         sa.Uuid: "gen_random_uuid()",

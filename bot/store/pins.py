@@ -32,7 +32,9 @@ async def set_(tx: Transaction, deployment: Deployment, *, branch: str, pinned_b
         return pin
     pin.source_id, pin.number = deployment.source_id, deployment.number
     pin.commit_hash, pin.branch = deployment.commit_hash, branch
-    pin.pull_request, pin.pinned_by = deployment.pull_request, pinned_by
+    # Only what a request brought goes with the request: a rollback stays, and so does what a lock keeps.
+    pin.pull_request = deployment.pull_request if deployment.trigger == "deploy" else None
+    pin.pinned_by = pinned_by
     await tx.session.flush()
     _log(tx, "pin.moved", pin)
     return pin

@@ -17,7 +17,7 @@ DEPLOYMENTS = {
     "gates": sa.JSON,
 }
 # Words that the older version does not know, and what it would have called them.
-TRIGGERS = {"rollback": "deploy", "promote": "deploy", "resume": "unpin"}
+TRIGGERS = {"rollback": "deploy", "promote": "deploy", "resume": "unpin", "lock": "deploy"}
 
 
 def upgrade() -> None:

@@ -1,4 +1,4 @@
-"""Locks: 50 claims at once have one owner and one line; each end gives it to the next, and time runs while it is held."""
+"""Locks: 50 claims at once have one owner and one line; each end gives it to the next; time runs while it is held."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -79,7 +79,10 @@ class Runner:
         return await self._command(context, registry.commands()[call.name])
 
     async def _command(self, context: Context, command: registry.Command) -> Result:
-        call, change = context.call, context.change
+        call = context.call
+        if call.commit is not None and "commit" not in command.on:
+            raise UserError("wrong_state", f"`/{command.name}` works on pull requests only, not on a commit")
+        change = context.change
         if change.state not in command.on:
             raise UserError("wrong_state", f"`/{command.name}` does not work on a {change.state} pull request")
         if command.needs > Role.NONE:

@@ -29,6 +29,7 @@ from bot.asgi import make_app
 from bot.connecting import connect
 from bot.core.deployments import UNSETTLED
 from bot.core.ports import Bell
+from bot.forges.github import EVENTS
 from bot.sandbox.forge import Effect, Status
 from bot.sandbox.server import App, Loopback
 from bot.sandbox.town import BOT, Town
@@ -311,7 +312,7 @@ class Place:
             "secret": secret or self.town.webhook_secret,
             "content_type": content_type,
         }
-        body = {"name": "web", "active": True, "events": ["push", "pull_request", "issue_comment"], "config": config}
+        body = {"name": "web", "active": True, "events": list(EVENTS), "config": config}
         headers = {"Authorization": f"Bearer {self.town.token}"}
         url = f"{self.town.forge.url}/repos/{repository}/hooks"
         self.http.post(url, json=body, headers=headers).raise_for_status()

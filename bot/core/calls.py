@@ -20,9 +20,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     key: str
     actor: str
+    actor_id: str = ""  # the account's number; "" where nobody's account caused it
     words: tuple[str, ...] = ()
     arguments: dict[str, Any] = {}
     number: int | None = None  # the pull request
+    commit: str | None = None  # the commit that was commented on, where it was not a pull request
     line: int | None = None  # the line of the comment, from 1
     comment_id: str | None = None
 

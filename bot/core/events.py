@@ -21,7 +21,10 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pushed(msgspec.Struct, frozen=True, kw_only=True, tag="pushed"):
-    """A branch moved. `before` is None for a new branch, `after` is None for a deleted one. Tags are no branches."""
+    """A branch moved. `before` is None for a new branch, `after` is None for a deleted one. Tags are no branches.
+
+    Here and below, `actor_id` is the account's number as text; "" where the forge does not tell whose it was.
+    """
 
     repository: Repository
     branch: str
@@ -29,13 +32,17 @@ class Pushed(msgspec.Struct, frozen=True, kw_only=True, tag="pushed"):
     after: str | None
     forced: bool
     actor: str
+    actor_id: str = ""
 
 
 class PullRequestChanged(msgspec.Struct, frozen=True, kw_only=True, tag="pull_request"):
-    """A pull request was opened, got commits (`synchronized`), was reopened or closed."""
+    """A pull request was opened, got commits (`synchronized`), was reopened or closed.
+
+    Or it was made a draft (`drafted`) or no draft any more (`ready`), or got another base branch (`retargeted`).
+    """
 
     repository: Repository
-    action: str  # opened | synchronized | reopened | closed
+    action: str  # opened | synchronized | reopened | closed | drafted | ready | retargeted
     number: int
     head: str
     head_branch: str
@@ -44,17 +51,41 @@ class PullRequestChanged(msgspec.Struct, frozen=True, kw_only=True, tag="pull_re
     author: str
     merged: bool
     actor: str
+    actor_id: str = ""
+    author_id: str = ""
+    draft: bool = False
 
 
 class Commented(msgspec.Struct, frozen=True, kw_only=True, tag="commented"):
-    """Somebody wrote a new comment on a pull request. Edits and deletions are not events for us."""
+    """Somebody wrote a new comment on a pull request, or (then `commit` is given) on a commit.
+
+    Edits and deletions are not events for us.
+    """
 
     repository: Repository
-    number: int
+    number: int | None
     comment_id: str
     body: str
     actor: str
     actor_is_bot: bool
+    actor_id: str = ""
+    commit: str | None = None
 
 
-Event = Pushed | PullRequestChanged | Commented
+class Reviewed(msgspec.Struct, frozen=True, kw_only=True, tag="reviewed"):
+    """Somebody approved a pull request with the forge's own review, or asked for changes.
+
+    Gitea tells neither which review it was nor of which commit: both are None, and `Forge.reviews` knows.
+    """
+
+    repository: Repository
+    number: int
+    review_id: str | None
+    commit: str | None
+    verdict: str  # approved | changes_requested
+    actor: str
+    actor_is_bot: bool
+    actor_id: str = ""
+
+
+Event = Pushed | PullRequestChanged | Commented | Reviewed

@@ -12,7 +12,10 @@ from bot.core.roles import Role
 
 
 class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A pull request as the forge's API tells it now. `state` is open, closed or merged."""
+    """A pull request as the forge's API tells it now. `state` is open, closed or merged.
+
+    `author_id` is "" where the account is gone. `merge_commit` is what the merge made on the base branch.
+    """
 
     number: int
     state: str
@@ -22,6 +25,27 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
     base_branch: str
     author: str
     title: str = ""
+    draft: bool = False
+    author_id: str = ""
+    merge_commit: str | None = None
+
+
+class CommitAuthor(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose account the forge maps a commit's author (or committer) to; both None when it knows none."""
+
+    commit: str
+    account_id: str | None
+    login: str | None
+
+
+class Review(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody's review of a pull request says now, of the commit that they looked at."""
+
+    id: str
+    commit: str
+    verdict: str  # approved | changes_requested | dismissed
+    author: str
+    author_id: str
 
 
 class TreeEntry(msgspec.Struct, frozen=True):
@@ -108,11 +132,17 @@ class Forge(Protocol):
     async def own_login(self) -> str: ...
     async def repository(self, repository: str) -> Repository | None: ...
     async def role(self, repository: str, login: str) -> Role: ...
+    async def in_team(self, repository: str, team: str, login: str) -> bool: ...  # a team is ORGANIZATION/TEAM
     async def pull_request(self, repository: str, number: int) -> PullRequest | None: ...
     async def open_pull_requests(self, repository: str) -> list[PullRequest]: ...
+    async def merged_pull_request(self, repository: str, commit: str) -> int | None: ...  # which brought this commit
+    async def reviews(self, repository: str, number: int) -> list[Review]: ...  # oldest first; no mere comments
     async def branch_head(self, repository: str, branch: str) -> str | None: ...
     async def commit(self, repository: str, prefix: str) -> str | None: ...
     async def is_ancestor(self, repository: str, ancestor: str, descendant: str) -> bool: ...
+    async def merge_base(self, repository: str, one: str, other: str) -> str | None: ...
+    async def commit_authors(self, repository: str, base: str, head: str) -> list[CommitAuthor]: ...  # of base..head
+    async def checks(self, repository: str, commit: str) -> Mapping[str, str]: ...  # name: success | pending | failure
     async def tree(self, repository: str, commit: str) -> Tree: ...
     async def blob(self, repository: str, oid: str) -> bytes: ...
     async def statuses(self, repository: str, commit: str, context: str) -> list[ShownStatus]: ...  # newest first
@@ -123,6 +153,7 @@ class Forge(Protocol):
     async def find_comment(self, repository: str, number: int, marker: str) -> str | None: ...
     async def create_comment(self, repository: str, number: int, body: str) -> str: ...
     async def edit_comment(self, repository: str, comment_id: str, body: str) -> bool: ...  # False: it is gone
+    async def react(self, repository: str, comment_id: str, *, on_commit: bool = False) -> None: ...  # eyes: "seen"
     async def set_branch(self, repository: str, branch: str, commit: str) -> None: ...  # makes or moves it
     async def delete_branch(self, repository: str, branch: str) -> None: ...  # gone already is fine
     async def register_hook(self, repository: str, url: str, secret: str) -> Hook: ...  # same URL: updated

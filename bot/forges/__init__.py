@@ -5,7 +5,7 @@ import binascii
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, TypeVar
 from urllib.parse import parse_qs, quote
 
@@ -16,6 +16,7 @@ from bot.core.errors import Undecodable
 T = TypeVar("T")
 
 KEPT = "sluice/keep/"  # the only branches that Sluice moves by force, or removes
+OWN_CONTEXT = "sluice/"  # how our own statuses begin; they never gate anything
 CONTEXT_LIMIT = 255
 RECENT = 50  # how far back a commit of ours is looked for on a branch
 
@@ -117,6 +118,34 @@ def file_path(path: str) -> str:
     if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts) or not path.isprintable():
         raise ValueError(f"{path!r} is no path of a file in a repository")
     return path
+
+
+def team_of(team: str) -> tuple[str, str] | None:
+    """(organization, team), both fit to stand in a URL; None for what is no `ORGANIZATION/TEAM`."""
+    parts = team.split("/")
+    if len(parts) != 2 or not _FULL_NAME.match(team):
+        return None
+    return parts[0], parts[1]
+
+
+def is_login(login: str) -> bool:
+    """Whether this may be an account's name, and may stand in a URL."""
+    return "/" not in login and branch_path(login) is not None
+
+
+def account_id(number: int) -> str:
+    """An account's number as text; the forge's own accounts and the ghosts of deleted ones have none."""
+    return str(number) if number > 0 else ""
+
+
+def worst(states: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The state of each check by its name; of several with one name the worst counts. Sluice's own are left out."""
+    order = ("success", "pending", "failure")
+    found: dict[str, str] = {}
+    for name, state in states:
+        if not name.startswith(OWN_CONTEXT):
+            found[name] = max(found.get(name, "success"), state, key=order.index)
+    return found
 
 
 def has_line(message: str, line: str) -> bool:

@@ -2,15 +2,27 @@
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from bot.core.deployments import Phase
 from bot.core.errors import BranchMoved, ConfigError, TemporaryError, UserError
-from bot.core.events import Commented, Event, PullRequestChanged, Pushed, Repository
-from bot.core.ports import Access, Account, CommitStatus, DeployKey, Hook, PullRequest, ShownStatus, Tree, TreeEntry
+from bot.core.events import Commented, Event, PullRequestChanged, Pushed, Repository, Reviewed
+from bot.core.ports import (
+    Access,
+    Account,
+    CommitAuthor,
+    CommitStatus,
+    DeployKey,
+    Hook,
+    PullRequest,
+    Review,
+    ShownStatus,
+    Tree,
+    TreeEntry,
+)
 from bot.core.roles import Role
 from bot.forges import (
     RECENT,
@@ -18,6 +30,7 @@ from bot.forges import (
     FullName,
     Id,
     Number,
+    account_id,
     any_branch_path,
     branch_path,
     clean,
@@ -27,6 +40,7 @@ from bot.forges import (
     fitting,
     full_name_path,
     has_line,
+    is_login,
     is_prefix,
     kept_path,
     key,
@@ -34,7 +48,9 @@ from bot.forges import (
     payload,
     sha_path,
     status_context,
+    team_of,
     unpacked,
+    worst,
 )
 from bot.forges.accounts import AccountAnswer, KeyAnswer, token_expiry
 from bot.forges.remembered import remembered
@@ -46,7 +62,14 @@ T = TypeVar("T")
 
 # `delete` because Gitea sends no push for a removed branch; the finer names because `pull_request` alone would also
 # bring every label, assignment and review.
-EVENTS = ("push", "delete", "pull_request_only", "pull_request_sync", "pull_request_comment")
+EVENTS = (
+    "push",
+    "delete",
+    "pull_request_only",
+    "pull_request_sync",
+    "pull_request_comment",
+    "pull_request_review",
+)
 PAGE = 50
 GHOST = "Ghost"
 BRIEF = {"stat": "false", "verification": "false", "files": "false"}  # what we never read of a commit
@@ -64,6 +87,10 @@ STATES = {
     Phase.REJECTED: "skipped",
     Phase.CANCELLED: "skipped",
 }
+VERDICTS = {"APPROVED": "approved", "REQUEST_CHANGES": "changes_requested"}
+REVIEWS = {"pull_request_review_approved": "approved", "pull_request_review_rejected": "changes_requested"}
+CHECKS = {"success": "success", "skipped": "success", "pending": "pending"}
+DRAFTS = ("wip:", "[wip]")  # how the titles of drafts begin, unless the server's admin chose other words
 ROLES = {
     "owner": Role.ADMIN,
     "admin": Role.ADMIN,
@@ -87,8 +114,21 @@ class _Repo(msgspec.Struct):
     private: bool = False
 
 
+class _From(msgspec.Struct):
+    old: str = msgspec.field(name="from", default="")
+
+
+class _Changes(msgspec.Struct, frozen=True):
+    title: _From | None = None
+    ref: _From | None = None  # the base branch
+
+
 class _Action(msgspec.Struct):
     action: str = ""
+
+
+class _Edit(msgspec.Struct):
+    changes: _Changes = _Changes()
 
 
 class _RefOnly(msgspec.Struct):
@@ -128,12 +168,39 @@ class _Pull(msgspec.Struct):
     user: _User | None = None
     title: str = ""
     merged: bool = False
+    merge_commit_sha: str | None = None
+    draft: bool = False
 
 
 class _PullEvent(msgspec.Struct):
     pull_request: _Pull
     repository: _Repo
     sender: _User
+
+
+class _ReviewType(msgspec.Struct):
+    type: str = ""
+
+
+class _ReviewEvent(_PullEvent, kw_only=True):
+    review: _ReviewType
+
+
+class _Review(msgspec.Struct):
+    id: Id
+    state: str
+    commit_id: str = ""
+    dismissed: bool = False
+    user: _User | None = None
+
+
+class _Team(msgspec.Struct):
+    id: Id
+    name: str
+
+
+class _Teams(msgspec.Struct):
+    data: list[_Team] | None = None
 
 
 class _Issue(msgspec.Struct):
@@ -169,6 +236,13 @@ class _Message(msgspec.Struct):
 class _Listed(msgspec.Struct):
     sha: Commit
     commit: _Message
+
+
+class _Authored(msgspec.Struct):
+    sha: Commit
+    author: _User | None = None
+    committer: _User | None = None
+    parents: list[_Sha] | None = None
 
 
 class _Changed(msgspec.Struct):
@@ -285,11 +359,25 @@ class Gitea:
 
     async def role(self, repository: str, login: str) -> Role:
         """What `login` may do. Gitea knows read, write and admin: nobody is an approver without being an admin."""
-        path = branch_path(login)
-        if path is None or "/" in login:
+        if not is_login(login):
             return Role.NONE
-        found = await self._found(f"{_repo(repository)}/collaborators/{path}/permission", _Permission)
+        found = await self._found(f"{_repo(repository)}/collaborators/{branch_path(login)}/permission", _Permission)
         return Role.NONE if found is None else ROLES.get(found.permission, Role.NONE)
+
+    async def in_team(self, repository: str, team: str, login: str) -> bool:
+        """Whether `login` is in the team `ORGANIZATION/TEAM`; our own account must be in it, too, or own the other.
+
+        Gitea shows a team's members to them and to the organization's owners only; to others it answers 403.
+        """
+        named = team_of(team)
+        if named is None or not is_login(login):
+            return False
+        path = f"/orgs/{named[0]}/teams/search"
+        found = await self._found(path, _Teams, q=named[1], include_desc="false", limit=PAGE)
+        ids = [each.id for each in (found.data if found else None) or () if each.name.lower() == named[1].lower()]
+        if not ids:
+            return False
+        return await self._found(f"/teams/{ids[0]}/members/{branch_path(login)}", _User) is not None
 
     async def pull_request(self, repository: str, number: int) -> PullRequest | None:
         """The pull request as it is now."""
@@ -300,6 +388,26 @@ class Gitea:
         """All open pull requests."""
         listed = self._listed(f"{_repo(repository)}/pulls", _Pull, state="open")
         return [_pull_request(pull) async for pull in listed]
+
+    async def merged_pull_request(self, repository: str, commit: str) -> int | None:
+        """The pull request whose merge made this commit."""
+        found = await self._found(f"{_repo(repository)}/commits/{sha_path(commit)}/pull", _Numbered)
+        return None if found is None else found.number
+
+    async def reviews(self, repository: str, number: int) -> list[Review]:
+        """What reviews of a pull request say now, oldest first; mere comments are left out."""
+        listed = self._listed(f"{_repo(repository)}/pulls/{number:d}/reviews", _Review)
+        found = [review async for review in listed if review.state in VERDICTS and review.commit_id]
+        return [
+            Review(
+                id=str(review.id),
+                commit=review.commit_id,
+                verdict="dismissed" if review.dismissed else VERDICTS[review.state],
+                author=clean(review.user.login) if review.user else GHOST,
+                author_id=_account_id(review.user),
+            )
+            for review in sorted(found, key=lambda review: review.id)
+        ]
 
     async def branch_head(self, repository: str, branch: str) -> str | None:
         """The commit that a branch points to; None when there is no such branch."""
@@ -336,6 +444,50 @@ class Gitea:
         if answer.status in (404, 409):
             return False
         return not answer.checked().read(list[_Sha])
+
+    async def merge_base(self, repository: str, one: str, other: str) -> str | None:
+        """The best common ancestor; None where a commit is missing, or nothing is in common.
+
+        Gitea does not name it. It is where the commits that only `other` has begin.
+        """
+        own = await self._only_in(repository, other, one)
+        if own is None:
+            return None
+        if not own:
+            return other
+        ids = {commit.sha for commit in own}
+        begins = dict.fromkeys(parent.sha for commit in own for parent in commit.parents or () if parent.sha not in ids)
+        best = [each for each in begins if not await self._below(repository, each, begins)]
+        return min(best, default=None)
+
+    async def _below(self, repository: str, commit: str, others: Iterable[str]) -> bool:
+        """Whether one of the others contains this commit."""
+        for other in others:
+            if other != commit and await self.is_ancestor(repository, commit, other):
+                return True
+        return False
+
+    async def commit_authors(self, repository: str, base: str, head: str) -> list[CommitAuthor]:
+        """Whose accounts the commits of `base..head` are: of each its author, and its committer if that is another."""
+        own = await self._only_in(repository, head, base)
+        if own is None:
+            raise UserError("forge_refused", f"{self._http.host} does not have both {base} and {head} in {repository}")
+        return [author for commit in own for author in _authors(commit)]
+
+    async def _only_in(self, repository: str, commit: str, other: str) -> list[_Authored] | None:
+        """The commits that one has and the other has not; None where one of the two is missing."""
+        params: dict[str, str | int] = {"sha": sha_path(commit), "not": sha_path(other), **BRIEF}
+        for each in (commit, other):
+            if await self.commit(repository, each) is None:
+                return None
+        return [each async for each in self._listed(f"{_repo(repository)}/commits", _Authored, **params)]
+
+    async def checks(self, repository: str, commit: str) -> Mapping[str, str]:
+        """What others said of a commit: the newest status of each context."""
+        listed = self._listed(f"{_repo(repository)}/statuses/{sha_path(commit)}", _Status, sort="leastindex")
+        found = sorted([status async for status in listed], key=lambda status: status.id)
+        newest = {status.context: CHECKS.get(status.status, "failure") for status in found}
+        return worst(newest.items())
 
     @remembered(8)
     async def tree(self, repository: str, commit: str) -> Tree:
@@ -414,6 +566,15 @@ class Gitea:
             return False
         answer.checked()
         return True
+
+    async def react(self, repository: str, comment_id: str, *, on_commit: bool = False) -> None:
+        """Show eyes on a comment, once; that the comment is gone is fine. Gitea has no comments on commits."""
+        if on_commit:
+            return
+        path = f"{_repo(repository)}/issues/comments/{int(comment_id)}/reactions"
+        answer = await self._http.request("POST", path, body={"content": "eyes"}, repeatable=True)
+        if answer.status != 404:
+            answer.checked()
 
     async def set_branch(self, repository: str, branch: str, commit: str) -> None:
         """Make or move one of Sluice's own branches; ValueError for any that is not below `sluice/keep/`.
@@ -625,8 +786,29 @@ def _pull_request(found: _Pull) -> PullRequest:
         head_repository_id=str(found.head.repo.id) if found.head.repo else None,
         base_branch=clean(found.base.ref),
         author=clean(found.user.login) if found.user else GHOST,
+        author_id=_account_id(found.user),
         title=clean(found.title),
+        draft=found.draft,
+        merge_commit=found.merge_commit_sha if found.merged else None,
     )
+
+
+def _account_id(user: _User | None) -> str:
+    return account_id(user.id) if user is not None else ""
+
+
+def _is_bot(user: _User) -> bool:
+    return user.id < 0 or user.login.endswith("[bot]")  # Gitea's own accounts have numbers below zero
+
+
+def _authors(commit: _Authored) -> list[CommitAuthor]:
+    author = _account_id(commit.author) or None
+    login = clean(commit.author.login) if commit.author and author else None
+    first = CommitAuthor(commit=commit.sha, account_id=author, login=login)
+    committer = _account_id(commit.committer) or None
+    if commit.committer is None or committer in (None, author):
+        return [first]
+    return [first, CommitAuthor(commit=commit.sha, account_id=committer, login=clean(commit.committer.login))]
 
 
 def _pushed(raw: bytes, server: str) -> Pushed | None:
@@ -640,6 +822,7 @@ def _pushed(raw: bytes, server: str) -> Pushed | None:
         after=commit_or_none(push.after),
         forced=False,
         actor=clean(push.sender.login),
+        actor_id=_account_id(push.sender),
     )
 
 
@@ -654,15 +837,19 @@ def _deleted(raw: bytes, server: str) -> Pushed | None:
         after=None,
         forced=False,
         actor=clean(event.sender.login),
+        actor_id=_account_id(event.sender),
     )
 
 
 def _changed(raw: bytes, server: str) -> PullRequestChanged | None:
-    action = ACTIONS.get(decode(raw, _Action).action)
-    if action is None:
+    told = decode(raw, _Action).action
+    if told not in (*ACTIONS, "edited"):
         return None
     event = decode(raw, _PullEvent)
     now = _pull_request(event.pull_request)
+    action = _edited(decode(raw, _Edit).changes, now) if told == "edited" else ACTIONS[told]
+    if action is None:
+        return None
     return PullRequestChanged(
         repository=_repository(event.repository, server),
         action=action,
@@ -674,6 +861,37 @@ def _changed(raw: bytes, server: str) -> PullRequestChanged | None:
         author=now.author,
         merged=now.state == "merged",
         actor=clean(event.sender.login),
+        actor_id=_account_id(event.sender),
+        author_id=now.author_id,
+        draft=now.draft,
+    )
+
+
+def _edited(changes: _Changes, now: PullRequest) -> str | None:
+    """What an edit made of a pull request: a new base, or a draft or none by its title, which is all a draft is."""
+    if changes.ref is not None:
+        return "retargeted"
+    was = changes.title.old.lower().startswith(DRAFTS) if changes.title is not None else now.draft
+    return None if was == now.draft else "drafted" if now.draft else "ready"
+
+
+def _reviewed(raw: bytes, server: str) -> Reviewed | None:
+    """Gitea names an approval and a rejection in the header and in the body; it tells of no review's id or commit."""
+    if decode(raw, _Action).action != "reviewed":
+        return None
+    event = decode(raw, _ReviewEvent)
+    verdict = REVIEWS.get(event.review.type)
+    if verdict is None:
+        return None
+    return Reviewed(
+        repository=_repository(event.repository, server),
+        number=event.pull_request.number,
+        review_id=None,
+        commit=None,
+        verdict=verdict,
+        actor=clean(event.sender.login),
+        actor_id=_account_id(event.sender),
+        actor_is_bot=_is_bot(event.sender),
     )
 
 
@@ -690,7 +908,8 @@ def _commented(raw: bytes, server: str) -> Commented | None:
         comment_id=str(event.comment.id),
         body=clean(event.comment.body),
         actor=clean(user.login),
-        actor_is_bot=user.id < 0 or user.login.endswith("[bot]"),  # Gitea's own accounts have numbers below zero
+        actor_id=_account_id(user),
+        actor_is_bot=_is_bot(user),
     )
 
 
@@ -702,4 +921,8 @@ _READERS = {
     "pull_request_sync": _changed,
     "issue_comment": _commented,
     "pull_request_comment": _commented,
+    "pull_request_approved": _reviewed,
+    "pull_request_rejected": _reviewed,
+    "pull_request_review_approved": _reviewed,
+    "pull_request_review_rejected": _reviewed,
 }

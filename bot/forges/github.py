@@ -8,8 +8,20 @@ import msgspec
 
 from bot.core.deployments import Phase
 from bot.core.errors import BranchMoved, UserError
-from bot.core.events import Commented, Event, PullRequestChanged, Pushed, Repository
-from bot.core.ports import Access, Account, CommitStatus, DeployKey, Hook, PullRequest, ShownStatus, Tree, TreeEntry
+from bot.core.events import Commented, Event, PullRequestChanged, Pushed, Repository, Reviewed
+from bot.core.ports import (
+    Access,
+    Account,
+    CommitAuthor,
+    CommitStatus,
+    DeployKey,
+    Hook,
+    PullRequest,
+    Review,
+    ShownStatus,
+    Tree,
+    TreeEntry,
+)
 from bot.core.roles import Role
 from bot.forges import (
     RECENT,
@@ -17,6 +29,7 @@ from bot.forges import (
     FullName,
     Id,
     Number,
+    account_id,
     any_branch_path,
     branch_path,
     clean,
@@ -26,6 +39,7 @@ from bot.forges import (
     fitting,
     full_name_path,
     has_line,
+    is_login,
     is_prefix,
     kept_path,
     key,
@@ -33,7 +47,9 @@ from bot.forges import (
     payload,
     sha_path,
     status_context,
+    team_of,
     unpacked,
+    worst,
 )
 from bot.forges.accounts import AccountAnswer, KeyAnswer, token_expiry
 from bot.forges.remembered import remembered
@@ -44,11 +60,21 @@ from bot.registry import forge
 T = TypeVar("T")
 
 API = "https://api.github.com"
-EVENTS = ("push", "pull_request", "issue_comment")
+EVENTS = ("push", "pull_request", "issue_comment", "commit_comment", "pull_request_review")
 PAGE = 100
 GHOST = "ghost"  # whom GitHub names where an account was deleted
+WEB_FLOW = "web-flow"  # the committer of what people do on GitHub's pages
 
-ACTIONS = {"opened": "opened", "synchronize": "synchronized", "reopened": "reopened", "closed": "closed"}
+ACTIONS = {
+    "opened": "opened",
+    "synchronize": "synchronized",
+    "reopened": "reopened",
+    "closed": "closed",
+    "converted_to_draft": "drafted",
+    "ready_for_review": "ready",
+}
+VERDICTS = {"approved": "approved", "changes_requested": "changes_requested", "dismissed": "dismissed"}
+CHECKS = {"success": "success", "pending": "pending", "neutral": "success", "skipped": "success"}
 STATES = {
     Phase.QUEUED: "pending",
     Phase.WAITING: "pending",
@@ -75,6 +101,7 @@ CEILINGS = {"admin": Role.ADMIN, "write": Role.APPROVER, "read": Role.VIEWER}  #
 class _User(msgspec.Struct):
     login: str
     type: str = "User"
+    id: Id = 0
 
 
 class _Pusher(msgspec.Struct):
@@ -92,6 +119,10 @@ class _Repo(msgspec.Struct):
 
 class _Action(msgspec.Struct):
     action: str = ""
+
+
+class _Edit(msgspec.Struct):
+    changes: dict[str, Any] = {}
 
 
 class _RefOnly(msgspec.Struct):
@@ -127,6 +158,8 @@ class _Pull(msgspec.Struct):
     title: str = ""
     merged: bool = False
     merged_at: str | None = None
+    merge_commit_sha: str | None = None
+    draft: bool = False
 
 
 class _PullEvent(msgspec.Struct):
@@ -156,6 +189,32 @@ class _CommentEvent(msgspec.Struct):
     repository: _Repo
 
 
+class _CommitComment(_Comment, kw_only=True):
+    commit_id: Commit
+
+
+class _CommitCommentEvent(msgspec.Struct):
+    comment: _CommitComment
+    repository: _Repo
+
+
+class _Review(msgspec.Struct):
+    id: Id
+    state: str
+    commit_id: Commit | None = None
+    user: _User | None = None
+
+
+class _ReviewEvent(msgspec.Struct):
+    review: _Review
+    pull_request: _Pull
+    repository: _Repo
+
+
+class _Membership(msgspec.Struct):
+    state: str
+
+
 class _Permission(msgspec.Struct):
     permission: str = "none"
     role_name: str | None = None
@@ -182,12 +241,25 @@ class _Listed(msgspec.Struct):
     commit: _Message
 
 
+class _Person(msgspec.Struct):
+    login: str = ""
+    id: Id = 0
+
+
+class _Authored(msgspec.Struct):
+    sha: Commit
+    author: _Person | None = None
+    committer: _Person | None = None
+
+
 class _Numbered(msgspec.Struct):
     number: Number
 
 
 class _Comparison(msgspec.Struct):
     status: str
+    merge_base_commit: _Sha | None = None
+    commits: list[_Authored] = []
 
 
 class _Entry(msgspec.Struct):
@@ -211,6 +283,20 @@ class _Status(msgspec.Struct):
     context: str
     state: str
     description: str | None = None
+
+
+class _Combined(msgspec.Struct):
+    statuses: list[_Status]
+
+
+class _CheckRun(msgspec.Struct):
+    name: str
+    status: str
+    conclusion: str | None = None
+
+
+class _CheckRuns(msgspec.Struct):
+    check_runs: list[_CheckRun]
 
 
 class _HookConfig(msgspec.Struct):
@@ -285,11 +371,20 @@ class GitHub:
 
     async def role(self, repository: str, login: str) -> Role:
         """What `login` may do, by the role GitHub names; custom roles count as the older word beside them."""
-        if branch_path(login) is None or "/" in login:
+        if not is_login(login):
             return Role.NONE
         path = f"{_repo(repository)}/collaborators/{branch_path(login)}/permission"
         found = await self._found(path, _Permission)
         return Role.NONE if found is None else _role(found)
+
+    async def in_team(self, repository: str, team: str, login: str) -> bool:
+        """Whether `login` is in the team `ORGANIZATION/TEAM`, or in one below it; who was only invited is not."""
+        named = team_of(team)
+        if named is None or not is_login(login):
+            return False
+        path = f"/orgs/{named[0]}/teams/{named[1]}/memberships/{branch_path(login)}"
+        found = await self._found(path, _Membership)
+        return found is not None and found.state == "active"
 
     async def pull_request(self, repository: str, number: int) -> PullRequest | None:
         """The pull request as it is now."""
@@ -300,6 +395,34 @@ class GitHub:
         """All open pull requests."""
         listed = self._listed(f"{_repo(repository)}/pulls", _Pull, state="open")
         return [_pull_request(pull) async for pull in listed]
+
+    async def merged_pull_request(self, repository: str, commit: str) -> int | None:
+        """The merged pull request that brought this commit: by preference the one whose merge made it."""
+        path = f"{_repo(repository)}/commits/{sha_path(commit)}/pulls"
+        answers = self._http.pages(path, params={"per_page": PAGE})
+        pulls: list[_Pull] = []
+        async for answer in answers:
+            if answer.status in (404, 422):
+                return None
+            pulls += answer.checked().read(list[_Pull])
+        merged = [pull for pull in pulls if pull.merged_at is not None]
+        merged.sort(key=lambda pull: (pull.merge_commit_sha != commit, -pull.number))
+        return merged[0].number if merged else None
+
+    async def reviews(self, repository: str, number: int) -> list[Review]:
+        """What reviews of a pull request say now, oldest first; mere comments are left out."""
+        listed = self._listed(f"{_repo(repository)}/pulls/{number:d}/reviews", _Review)
+        return [
+            Review(
+                id=str(review.id),
+                commit=review.commit_id,
+                verdict=VERDICTS[review.state.lower()],
+                author=clean(review.user.login) if review.user else GHOST,
+                author_id=_account_id(review.user),
+            )
+            async for review in listed
+            if review.state.lower() in VERDICTS and review.commit_id is not None
+        ]
 
     async def branch_head(self, repository: str, branch: str) -> str | None:
         """The commit that a branch points to; None when there is no such branch."""
@@ -327,6 +450,33 @@ class GitHub:
         path = f"{_repo(repository)}/compare/{sha_path(ancestor)}...{sha_path(descendant)}"
         found = await self._found(path, _Comparison, per_page=1)
         return found is not None and found.status in ("ahead", "identical")
+
+    async def merge_base(self, repository: str, one: str, other: str) -> str | None:
+        """The best common ancestor; None where a commit is missing, or nothing is in common."""
+        path = f"{_repo(repository)}/compare/{sha_path(one)}...{sha_path(other)}"
+        found = await self._found(path, _Comparison, per_page=1)
+        return found.merge_base_commit.sha if found is not None and found.merge_base_commit is not None else None
+
+    async def commit_authors(self, repository: str, base: str, head: str) -> list[CommitAuthor]:
+        """Whose accounts the commits of `base..head` are: of each its author, and its committer if that is another."""
+        path = f"{_repo(repository)}/compare/{sha_path(base)}...{sha_path(head)}"
+        found: list[CommitAuthor] = []
+        async for answer in self._http.pages(path, params={"per_page": PAGE}):
+            for commit in answer.checked().read(_Comparison).commits:
+                found += _authors(commit)
+        return found
+
+    async def checks(self, repository: str, commit: str) -> Mapping[str, str]:
+        """What others said of a commit: the newest status of each context, the newest run of each check."""
+        path = f"{_repo(repository)}/commits/{sha_path(commit)}"
+        states: list[tuple[str, str]] = []
+        async for answer in self._http.pages(f"{path}/status", params={"per_page": PAGE}):
+            listed = answer.checked().read(_Combined).statuses
+            states += [(status.context, CHECKS.get(status.state, "failure")) for status in listed]
+        async for answer in self._http.pages(f"{path}/check-runs", params={"per_page": PAGE, "filter": "latest"}):
+            runs = answer.checked().read(_CheckRuns).check_runs
+            states += [(run.name, _check_state(run)) for run in runs]
+        return worst(states)
 
     @remembered(8)
     async def tree(self, repository: str, commit: str) -> Tree:
@@ -396,6 +546,14 @@ class GitHub:
             return False
         answer.checked()
         return True
+
+    async def react(self, repository: str, comment_id: str, *, on_commit: bool = False) -> None:
+        """Show eyes on a comment, once; that the comment is gone is fine."""
+        kind = "comments" if on_commit else "issues/comments"
+        path = f"{_repo(repository)}/{kind}/{int(comment_id)}/reactions"
+        answer = await self._http.request("POST", path, body={"content": "eyes"}, repeatable=True)
+        if answer.status not in (404, 410):
+            answer.checked()
 
     async def set_branch(self, repository: str, branch: str, commit: str) -> None:
         """Make or move one of Sluice's own branches; ValueError for any that is not below `sluice/keep/`."""
@@ -586,8 +744,37 @@ def _pull_request(found: _Pull) -> PullRequest:
         head_repository_id=str(found.head.repo.id) if found.head.repo else None,
         base_branch=clean(found.base.ref),
         author=clean(found.user.login) if found.user else GHOST,
+        author_id=_account_id(found.user),
         title=clean(found.title),
+        draft=found.draft,
+        merge_commit=found.merge_commit_sha if merged else None,  # before, it is of a merge that was only tried
     )
+
+
+def _account_id(user: _User | None) -> str:
+    return account_id(user.id) if user is not None else ""
+
+
+def _is_bot(user: _User | None) -> bool:
+    return user is not None and (user.type == "Bot" or user.login.endswith("[bot]"))
+
+
+def _authors(commit: _Authored) -> list[CommitAuthor]:
+    author, committer = commit.author, commit.committer
+    known = author is not None and author.id > 0
+    first = CommitAuthor(
+        commit=commit.sha,
+        account_id=account_id(author.id) if known and author else None,
+        login=clean(author.login) if known and author else None,
+    )
+    if committer is None or committer.id <= 0 or committer.login == WEB_FLOW:
+        return [first]
+    second = CommitAuthor(commit=commit.sha, account_id=account_id(committer.id), login=clean(committer.login))
+    return [first] if second.account_id == first.account_id else [first, second]
+
+
+def _check_state(run: _CheckRun) -> str:
+    return "pending" if run.status != "completed" else CHECKS.get(run.conclusion or "", "failure")
 
 
 def _hook(found: _Hook) -> Hook:
@@ -605,11 +792,14 @@ def _pushed(raw: bytes) -> Pushed | None:
         after=commit_or_none(push.after),
         forced=push.forced,
         actor=clean(push.sender.login if push.sender else push.pusher.name),
+        actor_id=_account_id(push.sender),
     )
 
 
 def _changed(raw: bytes) -> PullRequestChanged | None:
-    action = ACTIONS.get(decode(raw, _Action).action)
+    told = decode(raw, _Action).action
+    retargeted = told == "edited" and "base" in decode(raw, _Edit).changes
+    action = "retargeted" if retargeted else ACTIONS.get(told)
     if action is None:
         return None
     event = decode(raw, _PullEvent)
@@ -625,6 +815,9 @@ def _changed(raw: bytes) -> PullRequestChanged | None:
         author=now.author,
         merged=now.state == "merged",
         actor=clean(event.sender.login),
+        actor_id=_account_id(event.sender),
+        author_id=now.author_id,
+        draft=now.draft,
     )
 
 
@@ -641,8 +834,51 @@ def _commented(raw: bytes) -> Commented | None:
         comment_id=str(event.comment.id),
         body=clean(event.comment.body or ""),
         actor=clean(user.login) if user else GHOST,
-        actor_is_bot=user is not None and (user.type == "Bot" or user.login.endswith("[bot]")),
+        actor_id=_account_id(user),
+        actor_is_bot=_is_bot(user),
     )
 
 
-_READERS = {"push": _pushed, "pull_request": _changed, "issue_comment": _commented}
+def _commented_on_commit(raw: bytes) -> Commented | None:
+    if decode(raw, _Action).action != "created":
+        return None
+    event = decode(raw, _CommitCommentEvent)
+    user = event.comment.user
+    return Commented(
+        repository=_repository(event.repository),
+        number=None,
+        commit=event.comment.commit_id,
+        comment_id=str(event.comment.id),
+        body=clean(event.comment.body or ""),
+        actor=clean(user.login) if user else GHOST,
+        actor_id=_account_id(user),
+        actor_is_bot=_is_bot(user),
+    )
+
+
+def _reviewed(raw: bytes) -> Reviewed | None:
+    if decode(raw, _Action).action != "submitted":
+        return None
+    event = decode(raw, _ReviewEvent)
+    verdict, user = VERDICTS.get(event.review.state.lower()), event.review.user
+    if verdict is None or user is None:
+        return None
+    return Reviewed(
+        repository=_repository(event.repository),
+        number=event.pull_request.number,
+        review_id=str(event.review.id),
+        commit=event.review.commit_id,
+        verdict=verdict,
+        actor=clean(user.login),
+        actor_id=_account_id(user),
+        actor_is_bot=_is_bot(user),
+    )
+
+
+_READERS = {
+    "push": _pushed,
+    "pull_request": _changed,
+    "issue_comment": _commented,
+    "commit_comment": _commented_on_commit,
+    "pull_request_review": _reviewed,
+}

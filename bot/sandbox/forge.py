@@ -130,6 +130,19 @@ class SandboxForge:
             repository, user = self._found(repo, login)
             repository.roles[user.login.lower()] = role
 
+    def add_to_team(self, team: str, login: str, state: str = "active") -> None:
+        """Put somebody into a team `organization/team`, made where it is missing; `pending` is who was only invited."""
+        organization, _, name = team.partition("/")
+        with self._state.lock:
+            members = self._state.teams.setdefault((organization.lower(), name.lower()), {})
+            members[self._state.user(login).login.lower()] = state
+
+    def remove_from_team(self, team: str, login: str) -> None:
+        """Take somebody out of a team."""
+        organization, _, name = team.partition("/")
+        with self._state.lock:
+            self._state.teams[(organization.lower(), name.lower())].pop(login.lower(), None)
+
     def repository_id(self, repo: str) -> int:
         """The number that stays the same when a repository is renamed."""
         return self._state.repository(repo).id
@@ -179,11 +192,15 @@ class SandboxForge:
         message: str = "Change files",
         force_parent: str | None = None,
         modes: Mapping[str, int] | None = None,
+        author: str = "",
     ) -> str:
-        """Push one commit; a new branch starts at the default one, `force_parent` overwrites what came after it."""
+        """Push one commit; a new branch starts at the default one, `force_parent` overwrites what came after it.
+
+        `author` (`Name <mail>`) is who wrote it, where that is another; one whose name is no login has no account.
+        """
         with self._state.lock:
             repository, user = self._found(repo, by)
-            return self._acts.commit(repository, branch, changes, user, message, force_parent, modes)
+            return self._acts.commit(repository, branch, changes, user, message, force_parent, modes, author)
 
     def create_branch(self, repo: str, branch: str, sha: str, by: str) -> None:
         """Push an existing commit as a new branch."""
@@ -231,6 +248,18 @@ class SandboxForge:
             repository, user = self._found(repo, by)
             self._acts.reopen_pull(repository, number, user)
 
+    def set_draft(self, repo: str, number: int, by: str, draft: bool = True) -> None:
+        """Make a pull request a draft, or none any more."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            self._acts.set_draft(repository, number, draft, user)
+
+    def retarget(self, repo: str, number: int, base: str, by: str) -> None:
+        """Have a pull request go to another branch."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            self._acts.retarget(repository, number, base, user)
+
     def merge_pull_request(self, repo: str, number: int, by: str, squash: bool = False) -> str:
         """Merge a pull request, by a merge commit or squashed into one, and the commit on the base branch."""
         with self._state.lock:
@@ -267,11 +296,19 @@ class SandboxForge:
             repository, user = self._found(repo, by)
             self._acts.delete_comment(repository, comment_id, user)
 
-    def review(self, repo: str, number: int, by: str, event: str = "APPROVE", body: str = "") -> int:
-        """Review a pull request (APPROVE, REQUEST_CHANGES, COMMENT), and the review's id."""
+    def review(
+        self, repo: str, number: int, by: str, event: str = "APPROVE", body: str = "", commit: str | None = None
+    ) -> int:
+        """Review a pull request (APPROVE, REQUEST_CHANGES, COMMENT) at its head or at a commit; the review's id."""
         with self._state.lock:
             repository, user = self._found(repo, by)
-            return self._acts.review(repository, number, event, body, user).id
+            return self._acts.review(repository, number, event, body, user, commit).id
+
+    def dismiss_review(self, repo: str, number: int, review_id: int, by: str) -> None:
+        """Dismiss somebody's review."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            self._acts.dismiss_review(repository, number, review_id, user)
 
     def add_status(
         self, repo: str, sha: str, state: str, context: str, by: str, description: str | None = None
@@ -280,6 +317,24 @@ class SandboxForge:
         with self._state.lock:
             repository, user = self._found(repo, by)
             self._acts.status(repository, sha, state, context, description, None, user)
+
+    def add_check_run(
+        self, repo: str, sha: str, name: str, by: str, status: str = "completed", conclusion: str | None = "success"
+    ) -> int:
+        """Say what a check makes of a commit, as some other App would; its id."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            return self._acts.check_run(repository, sha, name, status, conclusion, user).id
+
+    def account_id(self, login: str) -> str:
+        """The number of an account, as text."""
+        with self._state.lock:
+            return str(self._state.user(login).id)
+
+    def reactions(self, repo: str, comment_id: int) -> list[tuple[str, str]]:
+        """Who reacted to a comment, and how."""
+        with self._state.lock:
+            return list(self._state.repository(repo).comments[comment_id].reactions)
 
     def _found(self, repo: str, login: str) -> tuple[Repository, User]:
         return self._state.repository(repo), self._state.user(login)

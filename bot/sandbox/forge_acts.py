@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from bot.sandbox.forge_events import Events
 from bot.sandbox.forge_hooks import Deliveries
 from bot.sandbox.forge_state import (
+    CheckRun,
     Comment,
     Hook,
     Issue,
@@ -28,6 +29,7 @@ LONGEST_DESCRIPTION = 140
 LONGEST_CONTEXT = 255
 MOST_STATUSES = 1_000
 STATES = ("error", "failure", "pending", "success")
+REACTIONS = ("+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes")
 REVIEWS = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED", "COMMENT": "COMMENTED"}
 
 
@@ -54,14 +56,18 @@ class Acts:
         message: str,
         parent: str | None = None,
         modes: Mapping[str, int] | None = None,
+        author: str = "",
     ) -> str:
-        """Put a commit on a branch and push it; a new branch starts at the default one, `parent` pushes by force."""
+        """Put a commit on a branch and push it; a new branch starts at the default one, `parent` pushes by force.
+
+        `author` is another `Name <mail>` than that of who pushes.
+        """
         self._state.require(repository, by, "write")
         name = repository.full_name
         before = self._store.head(name, branch)
         start = parent or before or self._store.head(name, repository.default_branch)
         try:
-            sha = self._store.commit(name, branch, changes, message, by.signature, start, modes=modes)
+            sha = self._store.commit(name, branch, changes, message, author or by.signature, start, modes=modes)
         except GitError as error:
             raise Refusal(422, str(error)) from error
         self._moved(repository, branch, before, sha, by)
@@ -257,6 +263,35 @@ class Acts:
             repository, "pull_request", lambda: self._events.pull_request(repository, issue, pull, by, "reopened")
         )
 
+    def set_draft(self, repository: Repository, number: int, draft: bool, by: User) -> None:
+        """Make a pull request a draft, or say that it is none any more."""
+        issue = self._mine_or_triage(repository, number, by)
+        _, pull = self._state.pull(repository, number)
+        if issue.closed_at is not None:
+            raise invalid("PullRequest", "state", "invalid")
+        if pull.draft == draft:
+            return
+        pull.draft, issue.updated_at = draft, self._state.clock()
+        action = "converted_to_draft" if draft else "ready_for_review"
+        self._state.record(f"pull.{action}", repository, by, number=number)
+        self._tell(repository, "pull_request", lambda: self._events.pull_request(repository, issue, pull, by, action))
+
+    def retarget(self, repository: Repository, number: int, base: str, by: User) -> None:
+        """Have a pull request go to another branch."""
+        issue = self._mine_or_triage(repository, number, by)
+        _, pull = self._state.pull(repository, number)
+        sha = self._store.head(repository.full_name, base)
+        if sha is None or issue.closed_at is not None:
+            raise invalid("PullRequest", "base", "invalid")
+        before = {"ref": {"from": pull.base_branch}, "sha": {"from": pull.base_sha}}
+        pull.base_branch, pull.base_sha, issue.updated_at = base, sha, self._state.clock()
+        self._state.record("pull.retargeted", repository, by, number=number, base=base)
+        self._tell(
+            repository,
+            "pull_request",
+            lambda: {**self._events.pull_request(repository, issue, pull, by, "edited"), "changes": {"base": before}},
+        )
+
     def _mine_or_triage(self, repository: Repository, number: int, by: User) -> Issue:
         issue = self._state.issue(repository, number)
         self._state.require(repository, by, "read" if issue.user is by else "triage")
@@ -285,8 +320,10 @@ class Acts:
             self._merged(repository, issue, pull, sha, by)
         return sha
 
-    def review(self, repository: Repository, number: int, event: str, body: str, by: User) -> Review:
-        """Approve, ask for changes, or only comment; nobody approves their own."""
+    def review(
+        self, repository: Repository, number: int, event: str, body: str, by: User, commit: str | None = None
+    ) -> Review:
+        """Approve, ask for changes, or only comment, on the head or an older commit; nobody approves their own."""
         self._state.require(repository, by, "read")
         issue, pull = self._state.pull(repository, number)
         if event not in REVIEWS:
@@ -294,11 +331,26 @@ class Acts:
         if event == "APPROVE" and issue.user is by:
             raise Refusal(422, "Unprocessable Entity", [{"message": "Can not approve your own pull request"}])
         now = self._state.clock()
-        review = Review(self._state.next_id(), by, body, REVIEWS[event], pull.head_sha, now)
+        review = Review(self._state.next_id(), by, body, REVIEWS[event], commit or pull.head_sha, now)
         repository.reviews.setdefault(number, []).append(review)
         self._state.record("review.submitted", repository, by, number=number, state=review.state)
         self._tell(repository, "pull_request_review", lambda: self._events.review(repository, issue, pull, review))
         return review
+
+    def dismiss_review(self, repository: Repository, number: int, review_id: int, by: User) -> None:
+        """Take the weight from somebody's review."""
+        self._state.require(repository, by, "write")
+        issue, pull = self._state.pull(repository, number)
+        review = next((each for each in repository.reviews.get(number, []) if each.id == review_id), None)
+        if review is None:
+            raise Refusal(404, "Not Found")
+        review.state = "DISMISSED"
+        self._state.record("review.dismissed", repository, by, number=number, id=review_id)
+        self._tell(
+            repository,
+            "pull_request_review",
+            lambda: {**self._events.review(repository, issue, pull, review), "action": "dismissed"},
+        )
 
     # Comments
 
@@ -328,12 +380,23 @@ class Acts:
         self._tell(repository, "commit_comment", lambda: self._events.comment(repository, comment, by, "created"))
         return comment
 
-    def find_comment(self, repository: Repository, comment_id: int) -> Comment:
-        """The issue comment of that id, 404 without one."""
+    def find_comment(self, repository: Repository, comment_id: int, *, on_commit: bool = False) -> Comment:
+        """The comment of that id on an issue, or on a commit; 404 without one."""
         found = repository.comments.get(comment_id)
-        if found is None or found.issue is None:
+        if found is None or (found.issue is None) != on_commit:
             raise Refusal(404, "Not Found")
         return found
+
+    def react(self, repository: Repository, comment: Comment, content: str, by: User) -> bool:
+        """React to a comment, once; False where one had done so already."""
+        self._state.require(repository, by, "read")
+        if content not in REACTIONS:
+            raise invalid("Reaction", "content", "invalid")
+        if (by.login, content) in comment.reactions:
+            return False
+        comment.reactions.append((by.login, content))
+        self._state.record("reaction.created", repository, by, id=comment.id, content=content)
+        return True
 
     def edit_comment(self, repository: Repository, comment_id: int, body: str, by: User) -> Comment:
         """Change a comment's text."""
@@ -390,6 +453,18 @@ class Acts:
         self._state.record("status.created", repository, by, sha=sha, context=context, state=state)
         self._tell(repository, "status", lambda: self._events.status(repository, status))
         return status
+
+    def check_run(
+        self, repository: Repository, sha: str, name: str, status: str, conclusion: str | None, by: User
+    ) -> CheckRun:
+        """Say as an App what its check makes of a commit."""
+        self._state.require(repository, by, "write")
+        if self._store.resolve(repository.full_name, sha) != sha:
+            raise Refusal(422, f"No commit found for SHA: {sha}")
+        run = CheckRun(self._state.next_id(), sha, name, status, conclusion, by.login, self._state.clock())
+        repository.check_runs.setdefault(sha, []).append(run)
+        self._state.record("check_run.created", repository, by, sha=sha, name=name, conclusion=conclusion)
+        return run
 
     # Hooks
 

@@ -58,9 +58,20 @@ class AccessRoutes:
         add("POST", "", self._add_key)
         add("DELETE", "/{id}", self._delete_key)
         router.add("GET", "/meta", lambda request: Reply(200, {"ssh_keys": [self.host_key]}))
+        router.add("GET", "/orgs/{org}/teams/{team}/memberships/{login}", self._membership)
         router.add("GET", "/repos/{owner}/{repo}/installation", self._installation)
         router.add("POST", "/app/installations/{id}/access_tokens", self._access_token)
         router.add("POST", "/login/oauth/access_token", self._oauth_token)
+
+    # Teams
+
+    def _membership(self, request: Request) -> Reply:
+        request.actor()
+        members = self._state.teams.get((request.params["org"].lower(), request.params["team"].lower()), {})
+        state = members.get(request.params["login"].lower())
+        if state is None:
+            raise Refusal(404, "Not Found")
+        return Reply(200, {"url": request.path, "role": "member", "state": state})
 
     # Deploy keys
 

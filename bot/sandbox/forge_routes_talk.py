@@ -46,6 +46,8 @@ class TalkRoutes:
         add("GET", "/issues/comments/{id}", self._comment)
         add("PATCH", "/issues/comments/{id}", self._edit_comment)
         add("DELETE", "/issues/comments/{id}", self._delete_comment)
+        add("POST", "/issues/comments/{id}/reactions", self._react)
+        add("POST", "/comments/{id}/reactions", self._react_on_commit)
         add("GET", "/issues/{number}", self._issue)
         add("GET", "/issues/{number}/comments", self._comments)
         add("POST", "/issues/{number}/comments", self._add_comment)
@@ -55,6 +57,7 @@ class TalkRoutes:
         add("POST", "/statuses/{sha}", self._add_status, "write")
         add("GET", "/commits/{ref:path}/statuses", self._statuses)
         add("GET", "/commits/{ref:path}/status", self._combined_status)
+        add("GET", "/commits/{ref:path}/check-runs", self._check_runs)
         self._add_hooks_to(router)
 
     def _add_hooks_to(self, router: Router) -> None:
@@ -121,8 +124,14 @@ class TalkRoutes:
         if sha is None:
             raise Refusal(422, f"No commit found for SHA: {name}")
         issues = _ordered(repository.issues.values(), None, "desc")
-        found = [(issue, issue.pull) for issue in issues if issue.pull and issue.pull.head_sha == sha]
+        found = [(issue, issue.pull) for issue in issues if issue.pull and self._brought(repository, issue.pull, sha)]
         return paged(request, found, lambda item: self._shapes.pull(repository, *item))
+
+    def _brought(self, repository: Repository, pull: Pull, sha: str) -> bool:
+        """Whether a commit is the head of a request, or came with its merge."""
+        if pull.merged_at is None:
+            return pull.head_sha == sha
+        return sha == pull.merge_sha or sha in self._shapes.pull_commits(repository, pull)
 
     def _issues(self, request: Request, repository: Repository) -> Reply:
         wanted = request.query.get("state", "open")
@@ -178,6 +187,19 @@ class TalkRoutes:
         comment = self._acts.comment_on_commit(repository, request.params["sha"], body, request.actor())
         return Reply(201, self._shapes.comment(repository, comment))
 
+    def _react(self, request: Request, repository: Repository) -> Reply:
+        return self._reacted(request, repository, self._acts.find_comment(repository, request.number("id")))
+
+    def _react_on_commit(self, request: Request, repository: Repository) -> Reply:
+        comment = self._acts.find_comment(repository, request.number("id"), on_commit=True)
+        return self._reacted(request, repository, comment)
+
+    def _reacted(self, request: Request, repository: Repository, comment: Comment) -> Reply:
+        content = given(request.json(), "Reaction", "content")
+        new = self._acts.react(repository, comment, content, request.actor())
+        shown = {"id": comment.id, "content": content, "user": self._shapes.user(request.actor())}
+        return Reply(201 if new else 200, shown)
+
     # Statuses
 
     def _add_status(self, request: Request, repository: Repository) -> Reply:
@@ -222,6 +244,17 @@ class TalkRoutes:
             return shown
 
         return paged(request, list(newest.values()), shape, "statuses", **more)
+
+    def _check_runs(self, request: Request, repository: Repository) -> Reply:
+        """The newest run of each check of each App."""
+        name = request.params["ref"]
+        sha = self._state.store.resolve(repository.full_name, name)
+        if sha is None:
+            raise Refusal(422, f"No commit found for SHA: {name}")
+        newest = {(run.app, run.name): run for run in repository.check_runs.get(sha, [])}
+        found = list(newest.values())[::-1]
+        shape = lambda run: self._shapes.check_run(repository, run)  # noqa: E731 -- as the others, only longer
+        return paged(request, found, shape, "check_runs", total_count=len(found))
 
     # Webhooks
 

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import base64
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
-from bot.sandbox.forge_state import ROLES, Comment, Hook, Issue, Pull, Repository, Review, State, Status, User, iso
+from bot.sandbox.forge_state import (
+    ROLES,
+    CheckRun,
+    Comment,
+    Hook,
+    Issue,
+    Pull,
+    Repository,
+    Review,
+    State,
+    Status,
+    User,
+    iso,
+)
 from bot.sandbox.git import Change, CommitInfo, GitError, MergeConflict, Signature
 
 Json = dict[str, Any]
@@ -331,8 +345,9 @@ class Shapes:
             "body": issue.body,
         }
 
-    def reactions(self, url: str) -> Json:
-        return {"url": f"{url}/reactions", "total_count": 0, **dict.fromkeys(_REACTIONS, 0)}
+    def reactions(self, url: str, given: Sequence[tuple[str, str]] = ()) -> Json:
+        counts = {content: sum(each == content for _, each in given) for content in _REACTIONS}
+        return {"url": f"{url}/reactions", "total_count": len(given), **counts}
 
     def side(self, repository: Repository, branch: str, sha: str) -> Json:
         """The head or base of a pull request."""
@@ -427,7 +442,7 @@ class Shapes:
             "html_url": self.page(repository, f"/{kind}/{comment.issue.number}#issuecomment-{comment.id}"),
             "issue_url": self.link(repository, f"/issues/{comment.issue.number}"),
             **own,
-            "reactions": self.reactions(url),
+            "reactions": self.reactions(url, comment.reactions),
             "performed_via_github_app": None,
         }
 
@@ -463,6 +478,22 @@ class Shapes:
             "created_at": iso(status.created_at),
             "updated_at": iso(status.created_at),
             "creator": self.user(status.creator),
+        }
+
+    def check_run(self, repository: Repository, run: CheckRun) -> Json:
+        url, done = self.link(repository, f"/check-runs/{run.id}"), run.status == "completed"
+        return {
+            "id": run.id,
+            "head_sha": run.sha,
+            "node_id": node_id("CR_", run.id),
+            "url": url,
+            "html_url": self.page(repository, f"/runs/{run.id}"),
+            "status": run.status,
+            "conclusion": run.conclusion if done else None,
+            "started_at": iso(run.started_at),
+            "completed_at": iso(run.started_at) if done else None,
+            "name": run.name,
+            "app": {"slug": run.app},
         }
 
     def hook(self, repository: Repository, hook: Hook) -> Json:

@@ -81,7 +81,7 @@ class Issue:
 
 @dataclass(eq=False, slots=True)
 class Comment:
-    """A comment on an issue or pull request, or (with `commit`) on a commit."""
+    """A comment on an issue or pull request, or (with `commit`) on a commit; `reactions` are (who, what)."""
 
     id: int
     issue: Issue | None
@@ -90,6 +90,7 @@ class Comment:
     created_at: float
     updated_at: float
     commit: str | None = None
+    reactions: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(eq=False, slots=True)
@@ -112,6 +113,19 @@ class Status:
     target_url: str | None
     creator: User
     created_at: float
+
+
+@dataclass(eq=False, slots=True)
+class CheckRun:
+    """What an App says of a commit; `conclusion` only once it is completed."""
+
+    id: int
+    sha: str
+    name: str
+    status: str
+    conclusion: str | None
+    app: str
+    started_at: float
 
 
 @dataclass(eq=False, slots=True)
@@ -173,6 +187,7 @@ class Repository:
     comments: dict[int, Comment] = field(default_factory=dict)
     reviews: dict[int, list[Review]] = field(default_factory=dict)
     statuses: dict[str, list[Status]] = field(default_factory=dict)
+    check_runs: dict[str, list[CheckRun]] = field(default_factory=dict)
     hooks: dict[int, Hook] = field(default_factory=dict)
     keys: dict[int, Key] = field(default_factory=dict)
 
@@ -208,6 +223,7 @@ class State:
         self.tokens: dict[str, User] = {}
         self.repositories: dict[str, Repository] = {}
         self.effects: list[Effect] = []
+        self.teams: dict[tuple[str, str], dict[str, str]] = {}  # (organization, team): login to active | pending
         self.apps: dict[str, App] = {}
         self.grants: dict[str, Grant] = {}  # by the login of the account that holds it
         self.expiries: dict[str, float] = {}  # of tokens; the others work for ever

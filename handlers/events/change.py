@@ -32,6 +32,8 @@ class Unpin(msgspec.Struct, frozen=True):
 @event(PullRequestChanged)
 def calls(event: PullRequestChanged) -> list[Call]:
     """Its heads went into the ledger already; each may change the configuration, and its end ends its pins."""
+    if event.action in ("drafted", "ready"):
+        return []
     if event.action != "closed":
         repository = event.repository
         return [proposed_call(repository.forge, repository.id, event.number, event.head, event.actor)]

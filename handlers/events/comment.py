@@ -1,4 +1,4 @@
-"""Somebody commented on a pull request: find the commands in it."""
+"""Somebody commented on a pull request or a commit: find the commands in it."""
 
 import msgspec
 
@@ -34,8 +34,10 @@ def _call(event: Commented, found: object) -> Call:
         name=getattr(found, "name", ""),
         key=f"{repository.forge}:{repository.id}:comment:{event.comment_id}:{line}",
         actor=event.actor,
+        actor_id=event.actor_id,
         words=getattr(found, "words", ()),
         number=event.number,
+        commit=event.commit,
         line=line,
         comment_id=event.comment_id,
     )

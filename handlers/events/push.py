@@ -49,6 +49,7 @@ def calls(event: Pushed) -> list[Call]:
         name="push",
         key=f"{repository.forge}:{repository.id}:refs/heads/{event.branch}:{event.before}:{event.after}",
         actor=event.actor,
+        actor_id=event.actor_id,
         arguments={"branch": event.branch, "commit": event.after},
     )
     if event.branch != repository.default_branch or event.after is None:

@@ -54,6 +54,10 @@ class Forge(ABC):
         self.posted: list[Json] = []  # statuses, oldest first
         self.hooks: list[Json] = []
         self.roles: dict[str, str] = {}
+        self.teams: dict[str, dict[str, str]] = {}  # of the organization acme: login to active | pending
+        self.reviews: list[Json] = []
+        self.accounts: dict[str, tuple[Json | None, Json | None]] = {}  # by commit: its author's, its committer's
+        self.reactions: list[tuple[int, str]] = []
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
         self.url = ""
@@ -121,10 +125,29 @@ class Forge(ABC):
             "title": "Try it",
             "merged": False,
             "user": {"login": "alice", "id": 7, "type": "User"},
+            "draft": False,
+            "merge_commit_sha": None,
             "head": {"ref": "feature", "sha": at, "repo": {"id": 12}},
             "base": {"ref": "main", "sha": at, "repo": {"id": 12}},
             **changes,
         }
+
+    def brought(self, commit: str) -> list[Json]:
+        """The merged pull requests that brought a commit."""
+        merged = [pull for pull in self.pulls.values() if pull["merged"]]
+        return [pull for pull in merged if commit in (pull["merge_commit_sha"], pull["head"]["sha"])]
+
+    def reviewed(self, number: int, verdict: str, commit: str, login: str, **more: Any) -> int:
+        """A review, in this forge's words."""
+        review = {"id": self._next(), "state": verdict, "commit_id": commit, "user": {"login": login, "id": 8}, **more}
+        self.reviews.append({**review, "number": number})
+        return int(review["id"])
+
+    def authored(self, sha: str) -> Json:
+        """A commit as lists show it."""
+        author, committer = self.accounts.get(sha, (None, None))
+        parents = [{"sha": parent} for parent in self.parents(sha)]
+        return {"sha": sha, "author": author, "committer": committer, "parents": parents}
 
     def said(self, number: int, body: str, login: str) -> int:
         """A comment by somebody."""
@@ -232,6 +255,8 @@ class Forge(ABC):
         yield "GET", rf"{repo}/issues/(\d+)/comments", self.list_comments
         yield "POST", rf"{repo}/issues/(\d+)/comments", self.post_comment
         yield "PATCH", rf"{repo}/issues/comments/(\d+)", self.edit_comment
+        yield "POST", rf"{repo}/issues/comments/(\d+)/reactions", self.react
+        yield "GET", rf"{repo}/pulls/(\d+)/reviews", self.list_reviews
         yield "GET", f"{repo}/hooks", lambda call: self.paged(call, self.hooks)
         yield "POST", f"{repo}/hooks", self.post_hook
 
@@ -311,6 +336,17 @@ class Forge(ABC):
                 return 200, comment
         return 404, {"message": "Not Found"}
 
+    def react(self, call: Call, number: str) -> Any:
+        if not any(comment["id"] == int(number) for comment in self.comments):
+            return 404, {"message": "Not Found"}
+        new = (int(number), call.body["content"]) not in self.reactions
+        if new:
+            self.reactions.append((int(number), call.body["content"]))
+        return 201 if new else 200, {"content": call.body["content"]}
+
+    def list_reviews(self, call: Call, number: str) -> Any:
+        return self.paged(call, [review for review in self.reviews if review["number"] == int(number)])
+
     @abstractmethod
     def post_status(self, call: Call, sha: str) -> Any:
         """Each forge has its own states and field names."""
@@ -342,6 +378,10 @@ class Forge(ABC):
 class GitHubForge(Forge):
     """Speaks as GitHub does."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.check_runs: list[Json] = []
+
     def routes(self) -> Iterator[tuple[str, str, Callable[..., Any]]]:
         yield from super().routes()
         repo = "/repos/acme/web"
@@ -353,6 +393,11 @@ class GitHubForge(Forge):
         yield "GET", rf"{repo}/commits/(\w+)", self.get_commit
         yield "GET", rf"{repo}/commits/(\w+)/statuses", self.statuses
         yield "GET", rf"{repo}/compare/(\w+)\.\.\.(\w+)", self.compare
+        yield "GET", rf"{repo}/commits/(\w+)/status", self.combined
+        yield "GET", rf"{repo}/commits/(\w+)/check-runs", self.list_check_runs
+        yield "GET", rf"{repo}/commits/(\w+)/pulls", lambda call, sha: self.paged(call, self.brought(sha))
+        yield "GET", r"/orgs/acme/teams/([^/]+)/memberships/([^/]+)", self.membership
+        yield "POST", rf"{repo}/comments/(\d+)/reactions", self.react
         yield "PATCH", rf"{repo}/hooks/(\d+)", self.edit_hook
         yield "POST", f"{repo}/git/blobs", self.post_blob
         yield "POST", f"{repo}/git/trees", self.post_tree
@@ -437,7 +482,24 @@ class GitHubForge(Forge):
         if not ahead & behind:
             return 404, {"message": f"No common ancestor between {base} and {head}."}
         status = "ahead" if base in ahead else "behind" if head in behind else "diverged"
-        return 200, {"status": status}
+        common = ahead & behind
+        best = common - {parent for sha in common for parent in self.parents(sha)}
+        _, links, page = self.paged(call, [self.authored(sha) for sha in sorted(ahead - behind)])
+        return 200, links, {"status": status, "merge_base_commit": {"sha": min(best)}, "commits": page}
+
+    def membership(self, call: Call, team: str, login: str) -> Any:
+        state = self.teams.get(team, {}).get(login)
+        return (200, {"state": state, "role": "member"}) if state else (404, {"message": "Not Found"})
+
+    def combined(self, call: Call, sha: str) -> Any:
+        newest = {each["context"]: each for each in self.posted if each["sha"] == sha}
+        _, links, page = self.paged(call, list(newest.values()))
+        return 200, links, {"state": "pending", "statuses": page, "total_count": len(newest)}
+
+    def list_check_runs(self, call: Call, sha: str) -> Any:
+        assert call.query["filter"] == "latest"
+        _, links, page = self.paged(call, [run for run in self.check_runs if run["head_sha"] == sha])
+        return 200, links, {"total_count": len(self.check_runs), "check_runs": page}
 
     def statuses(self, call: Call, sha: str) -> Any:
         return self.paged(call, [status for status in reversed(self.posted) if status["sha"] == sha])
@@ -489,6 +551,9 @@ class GiteaForge(Forge):
         yield "GET", rf"{repo}/git/commits/(\w+)", self.get_commit
         yield "GET", f"{repo}/commits", self.list_commits
         yield "GET", rf"{repo}/statuses/(\w+)", self.statuses
+        yield "GET", rf"{repo}/commits/(\w+)/pull", self.merged_pull
+        yield "GET", "/orgs/acme/teams/search", self.search_teams
+        yield "GET", r"/teams/(\d+)/members/([^/]+)", self.member
         yield "DELETE", rf"{repo}/hooks/(\d+)", self.delete_hook
         yield "POST", f"{repo}/contents", self.post_contents
 
@@ -552,7 +617,20 @@ class GiteaForge(Forge):
         if not self.is_commit(call.query["not"]):
             return 500, {"message": ""}
         lacking = self.ancestors(call.query["sha"]) - self.ancestors(call.query["not"])
-        return self.paged(call, [{"sha": sha} for sha in sorted(lacking)])
+        return self.paged(call, [self.authored(sha) for sha in sorted(lacking)])
+
+    def merged_pull(self, call: Call, sha: str) -> Any:
+        found = [pull for pull in self.brought(sha) if pull["merge_commit_sha"] == sha]
+        return (200, found[0]) if found else (404, {"message": "pull request does not exist"})
+
+    def search_teams(self, call: Call) -> Any:
+        names = [name for name in self.teams if call.query["q"].lower() in name.lower()]
+        data = [{"id": list(self.teams).index(name) + 1, "name": name} for name in names]
+        return 200, {"ok": True, "data": data}
+
+    def member(self, call: Call, team: str, login: str) -> Any:
+        state = list(self.teams.values())[int(team) - 1].get(login)
+        return (200, {"login": login, "id": 9}) if state == "active" else (404, {"message": "Not Found"})
 
     def tree(self, call: Call, sha: str) -> Any:
         commit = self.objects.get(sha)

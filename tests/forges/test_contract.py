@@ -8,10 +8,10 @@ import pytest
 
 from bot.core.deployments import Phase
 from bot.core.errors import BranchMoved, TemporaryError, UserError
-from bot.core.ports import CommitStatus, ShownStatus, TreeEntry
+from bot.core.ports import CommitAuthor, CommitStatus, ShownStatus, TreeEntry
 from bot.core.roles import Role
 from tests.forges.conftest import Bench
-from tests.forges.server import OWN, TOKEN, Fault, GiteaForge
+from tests.forges.server import OWN, TOKEN, Fault, GiteaForge, GitHubForge
 
 REPO = "acme/web"
 CONTEXT = "sluice/production"
@@ -108,6 +108,30 @@ async def test_no_role_where_the_forge_cannot_answer(bench: Bench) -> None:
     assert caught.value.code == "forge_refused"
 
 
+async def test_teams(bench: Bench) -> None:
+    """Who is in a team; not who was only invited, nor who is in one with a longer name."""
+    bench.server.teams = {"sre-europe": {"mallory": "active"}, "SRE" if bench.name == "gitea" else "sre": {}}
+    bench.server.teams["SRE" if bench.name == "gitea" else "sre"] = {"alice": "active", "bob": "pending"}
+    table = {("acme/sre", "alice"): True, ("acme/sre", "bob"): False, ("acme/sre", "mallory"): False}
+    table |= {("acme/nothing", "alice"): False, ("acme/sre", "nobody"): False}
+    for (team, login), expected in table.items():
+        assert await bench.forge.in_team(REPO, team, login) is expected, (team, login)
+    before = len(bench.server.calls)
+    for team, login in (("sre", "alice"), ("acme/../sre", "alice"), ("acme/sre/x", "alice"), ("acme/sre", "../alice")):
+        assert await bench.forge.in_team(REPO, team, login) is False
+    assert len(bench.server.calls) == before
+
+
+async def test_no_membership_where_the_forge_cannot_answer(bench: Bench) -> None:
+    bench.server.faults = [Fault(503)] * 4
+    with pytest.raises(TemporaryError):
+        await bench.forge.in_team(REPO, "acme/sre", "alice")
+    bench.server.faults = [Fault(403, body='{"message": "Must be an organization member"}')]
+    with pytest.raises(UserError, match="Must be an organization member") as caught:
+        await bench.forge.in_team(REPO, "acme/sre", "alice")
+    assert caught.value.code == "forge_refused"
+
+
 async def test_pull_requests(bench: Bench) -> None:
     head = bench.server.commit({"a": b"1"})
     bench.server.pull(1, head)
@@ -138,6 +162,53 @@ async def test_open_pull_requests_over_all_pages(bench: Bench) -> None:
         bench.server.pull(number, head, state="closed" if number % 77 == 0 else "open")
     found = await bench.forge.open_pull_requests(REPO)
     assert [pull.number for pull in found] == [number for number in range(1, 232) if number % 77]
+
+
+async def test_drafts_authors_and_merges(bench: Bench) -> None:
+    """A merge commit is one only once it was made: before, GitHub names the one that it tried."""
+    head, made = bench.server.commit({"a": b"1"}), bench.server.commit({"a": b"2"})
+    bench.server.pull(1, head, draft=True, merge_commit_sha=made)
+    bench.server.pull(2, head, state="closed", merged=True, merge_commit_sha=made)
+    bench.server.pull(3, head, user=None)
+    found = [await bench.forge.pull_request(REPO, number) for number in (1, 2, 3)]
+    assert [pull and (pull.draft, pull.author_id, pull.merge_commit) for pull in found] == [
+        (True, "7", None),
+        (False, "7", made),
+        (False, "", None),
+    ]
+
+
+async def test_which_request_brought_a_commit(bench: Bench) -> None:
+    head, made, other = (bench.server.commit({"a": text}) for text in (b"1", b"2", b"3"))
+    merged = {"state": "closed", "merged": True, "merged_at": "2026-01-01T00:00:00Z"}
+    bench.server.pull(1, made, **merged, merge_commit_sha=other)  # it came with the other's merge, too
+    bench.server.pull(2, head, **merged, merge_commit_sha=made)
+    bench.server.pull(3, head, state="closed")
+    assert await bench.forge.merged_pull_request(REPO, made) == 2
+    assert await bench.forge.merged_pull_request(REPO, other) == 1
+    assert await bench.forge.merged_pull_request(REPO, bench.server.commit({"a": b"4"})) is None
+
+
+async def test_reviews_as_they_are_now(bench: Bench) -> None:
+    one, two = bench.server.commit({"a": b"1"}), bench.server.commit({"a": b"2"})
+    yes, no, talk = ("APPROVED", "CHANGES_REQUESTED", "COMMENTED")
+    if bench.name == "gitea":
+        no, talk = "REQUEST_CHANGES", "COMMENT"
+    for number in range(120):
+        bench.server.reviewed(1, talk, one, f"talker{number}")
+    first = bench.server.reviewed(1, yes, one, "alice")
+    bench.server.reviewed(1, "PENDING", two, "alice")
+    gone = {"dismissed": True} if bench.name == "gitea" else {}
+    second = bench.server.reviewed(1, yes if gone else "DISMISSED", one, "bob", **gone)
+    third = bench.server.reviewed(1, no, two, "alice")
+    bench.server.reviewed(2, yes, two, "carol")
+    found = [(review.id, review.commit, review.verdict, review.author) for review in await bench.forge.reviews(REPO, 1)]
+    assert found == [
+        (str(first), one, "approved", "alice"),
+        (str(second), one, "dismissed", "bob"),
+        (str(third), two, "changes_requested", "alice"),
+    ]
+    assert (await bench.forge.reviews(REPO, 1))[0].author_id == "8"
 
 
 async def test_branch_heads(bench: Bench) -> None:
@@ -191,6 +262,103 @@ async def test_ancestry_is_not_guessed_while_the_forge_is_down(bench: Bench) -> 
     bench.server.faults = [Fault(502)] * 8
     with pytest.raises(TemporaryError):
         await bench.forge.is_ancestor(REPO, one, two)
+
+
+async def test_where_histories_part(bench: Bench) -> None:
+    root = bench.server.commit({"a": b"0"})
+    base = bench.server.commit({"a": b"1"}, (root,))
+    left = bench.server.commit({"a": b"2"}, (base,))
+    right = bench.server.commit({"a": b"3"}, (base,))
+    merged = bench.server.commit({"a": b"4"}, (left, right))
+    later = bench.server.commit({"a": b"5"}, (right, root))
+    unrelated = bench.server.commit({"b": b"1"})
+    table = [
+        (base, base, base),
+        (base, merged, base),
+        (merged, base, base),
+        (left, right, base),
+        (merged, later, right),
+        (left, later, base),
+        (later, left, base),
+        (unrelated, left, None),
+        (left, unrelated, None),
+        (left, "a" * 40, None),
+        ("a" * 40, left, None),
+    ]
+    for one, other, expected in table:
+        assert await bench.forge.merge_base(REPO, one, other) == expected, (one, other)
+
+
+async def test_whose_commits_they_are(bench: Bench) -> None:
+    """Over more than a page: mapped, not mapped, and committed by somebody else than the author."""
+    base = head = bench.server.commit({"a": b"base"})
+    bench.server.accounts[base] = ({"login": "eve", "id": 66}, None)
+    for number in range(130):
+        head = bench.server.commit({"a": b"%d" % number}, (head,))
+        bench.server.accounts[head] = ({"login": f"p{number % 3}", "id": 10 + number % 3}, None)
+    strange = bench.server.commit({"a": b"who"}, (head,))
+    picked = bench.server.commit({"a": b"picked"}, (strange,))
+    bench.server.accounts[picked] = ({"login": "alice", "id": 7}, {"login": "bob", "id": 8})
+    same = bench.server.commit({"a": b"same"}, (picked,))
+    bench.server.accounts[same] = ({"login": "alice", "id": 7}, {"login": "alice", "id": 7})
+
+    found = await bench.forge.commit_authors(REPO, base, same)
+    assert len(found) == 134
+    assert {each.account_id for each in found} == {"10", "11", "12", None, "7", "8"}
+    assert CommitAuthor(commit=strange, account_id=None, login=None) in found
+    assert [(each.login, each.account_id) for each in found if each.commit == picked] == [("alice", "7"), ("bob", "8")]
+    assert [each.login for each in found if each.commit == same] == ["alice"]
+    assert await bench.forge.commit_authors(REPO, same, base) == []
+    with pytest.raises(UserError) as caught:
+        await bench.forge.commit_authors(REPO, base, "a" * 40)
+    assert caught.value.code == "forge_refused"
+
+
+async def test_checks_of_others(bench: Bench) -> None:
+    """The newest of each counts; our own statuses never do."""
+    commit, other = bench.server.commit({"a": b"1"}), bench.server.commit({"a": b"2"})
+
+    def said(context: str, state: str, sha: str = commit) -> None:
+        word = "state" if bench.name == "github" else "status"
+        made = {"id": bench.server._next(), "sha": sha, "context": context, word: state, "description": ""}
+        bench.server.posted.append(made)
+
+    for number in range(120):
+        said(f"many/{number}", "success")
+    said("ci/build", "failure")
+    said("ci/build", "success")
+    said("ci/lint", "success")
+    said("ci/lint", "error")
+    said("ci/slow", "pending")
+    said("sluice/production", "failure")
+    said("ci/slow", "success", other)
+    found = await bench.forge.checks(REPO, commit)
+    assert {name: state for name, state in found.items() if not name.startswith("many/")} == {
+        "ci/build": "success",
+        "ci/lint": "failure",
+        "ci/slow": "pending",
+    }
+    assert len(found) == 123
+    assert await bench.forge.checks(REPO, bench.server.commit({"a": b"3"})) == {}
+
+
+async def test_check_runs_of_apps(bench: Bench) -> None:
+    if not isinstance(bench.server, GitHubForge):
+        return
+    commit = bench.server.commit({"a": b"1"})
+    ends = {"build": "success", "docs": "neutral", "old": "skipped", "e2e": "failure", "slow": "timed_out", "x": None}
+    for name, conclusion in ends.items():
+        run = {"name": name, "head_sha": commit, "status": "completed" if conclusion else "in_progress"}
+        bench.server.check_runs.append({**run, "conclusion": conclusion})
+    bench.server.check_runs.append({"name": "build", "head_sha": commit, "status": "queued", "conclusion": None})
+    assert await bench.forge.checks(REPO, commit) == {
+        "build": "pending",  # another App's, of the same name
+        "docs": "success",
+        "old": "success",
+        "e2e": "failure",
+        "slow": "failure",
+        "x": "pending",
+    }
 
 
 async def test_trees_and_blobs(bench: Bench) -> None:
@@ -319,6 +487,17 @@ async def test_a_comment_that_is_gone(bench: Bench) -> None:
         await bench.forge.edit_comment(REPO, "4711/../1", "x")
 
 
+async def test_eyes_on_a_comment_once(bench: Bench) -> None:
+    made = bench.server.said(1, "/deploy production", "alice")
+    await bench.forge.react(REPO, str(made))
+    await bench.forge.react(REPO, str(made))
+    await bench.forge.react(REPO, str(made), on_commit=True)
+    assert bench.server.reactions == [(made, "eyes")]
+    await bench.forge.react(REPO, "4711")
+    with pytest.raises(ValueError):
+        await bench.forge.react(REPO, "4711/../1")
+
+
 async def test_a_comment_at_and_over_the_limit(bench: Bench) -> None:
     limit = bench.forge.comment_limit
     assert limit == 65_536
@@ -382,6 +561,8 @@ async def test_one_hook_per_url(bench: Bench) -> None:
     assert [(str(hook["id"]), hook["config"]["secret"]) for hook in ours] == [(second.id, "new secret")]
     assert ours[0]["config"]["content_type"] == "json"
     assert {"push", "issue_comment" if bench.name == "github" else "pull_request_comment"} <= set(second.events)
+    assert "pull_request_review" in second.events
+    assert ("commit_comment" in second.events) == (bench.name == "github")
     assert [hook for hook in bench.server.hooks if hook["config"]["url"] != url] == others
 
 

@@ -41,6 +41,7 @@ async def test_every_method(sandbox: SandboxForge) -> None:
     await asked(forge, sandbox, repo, base)
     await told(forge, repo, base)
     await talked(forge, sandbox, repo)
+    await judged(forge, sandbox, repo)
     await committed(forge, sandbox, repo)
     await forge.close()
 
@@ -69,6 +70,68 @@ async def committed(forge: GitHub, sandbox: SandboxForge, repo: str) -> None:
         await forge.create_pull_request(repo, "sluice/scaffold", "main", "Again", "")
     sandbox.merge_pull_request(repo, number, by="alice")
     assert await forge.find_pull_request(repo, "sluice/scaffold") is None
+
+
+async def judged(forge: GitHub, sandbox: SandboxForge, repo: str) -> None:
+    """What gates ask: teams, drafts, reviews, checks, authors, and which request brought a commit."""
+    sandbox.add_to_team("acme/SRE", "alice")
+    sandbox.add_to_team("acme/SRE", "mallory", state="pending")
+    assert [await forge.in_team(repo, "acme/sre", login) for login in ("alice", "mallory", "acme")] == [
+        True,
+        False,
+        False,
+    ]
+    sandbox.remove_from_team("acme/sre", "alice")
+    assert await forge.in_team(repo, "acme/sre", "alice") is False
+
+    base = sandbox.head(repo)
+    assert base is not None
+    sandbox.push(repo, "judged", {"j": b"1"}, by="alice")
+    head = sandbox.push(repo, "judged", {"j": b"2"}, by="alice", author="Nobody We Know <x@example.test>")
+    number = sandbox.open_pull_request(repo, "judged", "main", "Judge", by="alice", draft=True)
+    authors = await forge.commit_authors(repo, base, head)
+    assert [each.login for each in authors] == ["alice", None]
+    assert authors[0].account_id == sandbox.account_id("alice")
+    assert await forge.merge_base(repo, base, head) == base
+    draft = await forge.pull_request(repo, number)
+    assert draft is not None
+    assert (draft.draft, draft.author_id) == (True, sandbox.account_id("alice"))
+    sandbox.set_draft(repo, number, by="alice", draft=False)
+
+    review = sandbox.review(repo, number, by="acme")
+    asked = sandbox.review(repo, number, by="mallory", event="REQUEST_CHANGES", commit=base)
+    sandbox.review(repo, number, by="mallory", event="COMMENT")
+    sandbox.dismiss_review(repo, number, review, by="alice")
+    assert [(each.id, each.commit, each.verdict) for each in await forge.reviews(repo, number)] == [
+        (str(review), head, "dismissed"),
+        (str(asked), base, "changes_requested"),
+    ]
+
+    for state in ("pending", "failure", "success"):
+        sandbox.add_status(repo, head, state, "ci/build", by="alice")
+    sandbox.add_check_run(repo, head, "e2e", by="alice", status="in_progress", conclusion=None)
+    assert await forge.checks(repo, head) == {"ci/build": "success", "e2e": "pending"}
+    sandbox.add_check_run(repo, head, "e2e", by="alice")
+    assert await forge.checks(repo, head) == {"ci/build": "success", "e2e": "success"}
+
+    for comment, on_commit in ((sandbox.comment(repo, number, "hi", by="alice"), False),):
+        await forge.react(repo, str(comment), on_commit=on_commit)
+        await forge.react(repo, str(comment), on_commit=on_commit)
+        assert sandbox.reactions(repo, comment) == [("sluice[bot]", "eyes")]
+    comment = sandbox.comment_on_commit(repo, base, "hi", by="alice")
+    await forge.react(repo, str(comment))
+    assert sandbox.reactions(repo, comment) == []
+    await forge.react(repo, str(comment), on_commit=True)
+    assert sandbox.reactions(repo, comment) == [("sluice[bot]", "eyes")]
+
+    sandbox.create_branch(repo, "release", base, by="alice")
+    sandbox.retarget(repo, number, "release", by="alice")
+    made = sandbox.merge_pull_request(repo, number, by="alice")
+    merged = await forge.pull_request(repo, number)
+    assert merged is not None
+    assert (merged.state, merged.base_branch, merged.merge_commit) == ("merged", "release", made)
+    assert [await forge.merged_pull_request(repo, each) for each in (made, head, base)] == [number, number, None]
+    assert len(sandbox.store.info(repo, made).parents) == 2
 
 
 async def asked(forge: GitHub, sandbox: SandboxForge, repo: str, base: str) -> None:

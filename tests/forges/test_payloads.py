@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from bot.core.events import Commented, Event, PullRequestChanged, Pushed
+from bot.core.events import Commented, Event, PullRequestChanged, Pushed, Reviewed
 from bot.forges import Undecodable
 from bot.forges.gitea import Gitea
 from bot.forges.github import GitHub
@@ -41,7 +41,7 @@ def test_every_payload_becomes_the_event_beside_it(path: Path) -> None:
 
 
 def test_all_payloads_are_there() -> None:
-    assert len(FILES) == 29
+    assert len(FILES) == 34
 
 
 @pytest.mark.parametrize("path", FILES, ids=[f"{path.parent.name}/{path.stem}" for path in FILES])
@@ -128,17 +128,47 @@ def test_a_fork_and_one_that_is_gone() -> None:
 
 
 def test_an_author_whose_account_is_gone() -> None:
-    assert pull(user=None).author == "ghost"
+    assert (pull(user=None).author, pull(user=None).author_id) == ("ghost", "")
+
+
+def test_another_base_branch() -> None:
+    """Of all edits, only that of the base is for us."""
+    payload = load("github/pull_request.opened") | {"action": "edited"}
+    base = {"ref": {"from": "release"}, "sha": {"from": "a" * 40}}
+    event = parse("github/pull_request", payload | {"changes": {"base": base, "title": {"from": "x"}}})
+    assert isinstance(event, PullRequestChanged)
+    assert (event.action, event.base_branch) == ("retargeted", "master")
+    assert parse("github/pull_request", payload | {"changes": {"title": {"from": "x"}}}) is None
+
+
+@pytest.mark.parametrize("verdict", ["approved", "changes_requested"])
+def test_a_review_with_its_own_commit(verdict: str) -> None:
+    payload = load("github/pull_request_review.submitted")
+    payload["review"] |= {"state": verdict, "commit_id": "a" * 40}
+    event = parse("github/pull_request_review", payload)
+    assert isinstance(event, Reviewed)
+    assert (event.number, event.review_id, event.commit) == (2, "237895671", "a" * 40)
+    assert (event.verdict, event.actor, event.actor_id, event.actor_is_bot) == (
+        verdict,
+        "Codertocat",
+        "21031067",
+        False,
+    )
+    payload["review"]["user"] = None
+    assert parse("github/pull_request_review", payload) is None
 
 
 @pytest.mark.parametrize(
     "action",
-    ["assigned", "auto_merge_enabled", "converted_to_draft", "edited", "labeled", "ready_for_review", "new", "", "✓"],
+    ["assigned", "auto_merge_enabled", "edited", "labeled", "new", "", "✓"],
 )
 def test_other_actions_are_not_for_us(action: str) -> None:
     assert parse("github/pull_request", load("github/pull_request.opened") | {"action": action}) is None
     assert parse("github/issue_comment", {"action": action}) is None
-    assert parse("gitea/pull_request", {"action": action}) is None
+    assert parse("github/commit_comment", {"action": action}) is None
+    assert parse("github/pull_request_review", {"action": action}) is None
+    if action != "edited":  # of which Gitea's may be for us: it says what was edited beside the whole
+        assert parse("gitea/pull_request", {"action": action}) is None
 
 
 @pytest.mark.parametrize("event", ["ping", "star", "check_run", "meta", "PUSH", "", "push.x", "../push"])

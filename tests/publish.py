@@ -1,4 +1,4 @@
-"""Writes what is published of the configuration: the schemas, and the tables of fields in docs/config.md.
+"""Writes what is published of the code: the schemas, the tables of fields in docs/config.md, the life of a deployment.
 
 `python -m tests.publish` writes it; the tests fail when it is stale.
 """
@@ -6,7 +6,7 @@
 import re
 from pathlib import Path
 
-from bot.core import config_fields, policy_fields, schemas
+from bot.core import config_fields, lifecycle, policy_fields, schemas
 from bot.core.fields import Fields
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -20,16 +20,19 @@ TABLES = {
     "policy": policy_fields.POLICY,
     "rule": policy_fields.RULE,
 }
+LIFE = re.compile(r"(<!-- lifecycle -->\n).*?(<!-- end -->)", re.S)
 TABLE = re.compile(r"(<!-- fields: (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
 def published() -> dict[Path, str]:
     """What each published file should hold."""
-    page = DOCS / "config.md"
+    page, deployments = DOCS / "config.md", DOCS / "deployments.md"
+    life = f"\n```mermaid\n{lifecycle.diagram()}\n```\n\n{lifecycle.table()}\n\n"
     return {
         DOCS / "sluice.schema.json": schemas.text(schemas.config()),
         DOCS / "policy.schema.json": schemas.text(schemas.policy()),
         page: TABLE.sub(lambda found: f"{found[1]}\n{_table(TABLES[found[2]])}\n{found[3]}", page.read_text()),
+        deployments: LIFE.sub(lambda found: found[1] + life + found[2], deployments.read_text()),
     }
 
 

@@ -1,6 +1,7 @@
 """What a deployment and its approvals are bound to: when any of it moves, they mean nothing any more."""
 
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 
@@ -34,10 +35,10 @@ def moved(old: Parts, new: Parts) -> list[str]:
     return [word for field, word in words.items() if getattr(old, field) != getattr(new, field)]
 
 
-def moved_text(what: list[str], again: str) -> str:
+def moved_text(what: Sequence[str], again: str) -> str:
     """What moved and what to write now, for people."""
     listed = " and ".join([", ".join(what[:-1]), what[-1]] if len(what) > 1 else what)
-    verb = "have" if len(what) > 1 or what == ["the inputs"] else "has"
+    verb = "have" if len(what) > 1 or what[0].endswith("s") else "has"
     return f"{listed} {verb} moved since it was asked for, and the approvals are void; {again}"
 
 

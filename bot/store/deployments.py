@@ -10,6 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bot.core import lifecycle
 from bot.core.conversation import status_text
 from bot.core.deployments import TERMINAL, UNSETTLED, Phase, duration
 from bot.core.manifests import slug
@@ -168,7 +169,7 @@ async def move(
         facts = {"message": None, **facts}  # what it was waiting for is no part of how it ended
     changed = await tx.session.execute(
         sa.update(Deployment)
-        .where(Deployment.id == deployment.id, Deployment.status.in_(UNSETTLED))
+        .where(Deployment.id == deployment.id, Deployment.status.in_(lifecycle.sources(phase)))
         .values(
             status=phase,
             updated_at=tx.now,
@@ -178,9 +179,11 @@ async def move(
         )
         .returning(Deployment.id)
     )
-    if changed.scalar_one_or_none() is None:
-        return False
+    moved = changed.scalar_one_or_none() is not None
     await tx.session.refresh(deployment)
+    if not moved:
+        assert deployment.status in TERMINAL, f"a deployment cannot go from {deployment.status} to {phase}"
+        return False
     if phase in TERMINAL:
         await initialization.look(tx, where.project.id)
     if not silent:

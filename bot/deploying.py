@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from bot import objects, pinning
+from bot import charts, objects, pinning
 from bot.core import fluxobjects, settling, settling_helm
 from bot.core.deployments import UNSETTLED, Phase, short
 from bot.core.errors import StaleObject, TemporaryError, UserError
@@ -32,7 +32,7 @@ class Case:
 
     deployment: Deployment
     where: Place
-    source: GitopsResource
+    source: GitopsResource  # a GitRepository, or where a chart from elsewhere comes from
     kustomization: GitopsResource  # or the HelmRelease
     pin: Pin | None
     newer: str | None
@@ -45,6 +45,11 @@ class Case:
     def kind(self) -> str:
         """What applies the environment."""
         return objects.KIND_OF[self.kustomization.type]
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is a chart from elsewhere, whose values Sluice writes."""
+        return projects.is_elsewhere(self.where.environment)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class Deployer:
     async def _advance(self, case: Case, cluster: Cluster) -> datetime | None:
         deployment = case.deployment
         await self._move_pin(case, cluster)
+        await self._write_release(case, cluster)
         await self._look(case, cluster)
         if await self._repeat_lost(case, cluster):
             await self._look(case, cluster)
@@ -119,12 +125,14 @@ class Deployer:
 
     async def _look(self, case: Case, cluster: Cluster) -> None:
         source, applied = case.source, case.kustomization
-        case.source_object = await cluster.get(GIT_REPOSITORY, source.namespace, source.name)
+        case.source_object = await cluster.get(objects.KIND_OF[source.type], source.namespace, source.name)
         case.kustomization_object = await cluster.get(case.kind, applied.namespace, applied.name)
         place = settling_helm.chart_place(case.kustomization_object) if case.kind == "HelmRelease" else None
         case.chart_object = await cluster.get("HelmChart", *place) if place else None
 
     def _next(self, case: Case) -> Step:
+        if case.elsewhere:
+            return settling_helm.settle_elsewhere(self._facts(case))
         if case.kind == "HelmRelease":
             return settling_helm.settle(self._facts(case), case.chart_object)
         return settling.settle(self._facts(case))
@@ -153,7 +161,7 @@ class Deployer:
     async def _move_pin(self, case: Case, cluster: Cluster) -> None:
         """Have the environment's own source say what the live pin says, if it is this deployment's."""
         pin, source = case.pin, case.source
-        if pin is None or source.id != pin.source_id or pin.number != case.deployment.number:
+        if pin is None or source.id != pin.source_id or pin.number != case.deployment.number or case.elsewhere:
             return
         found = await cluster.get(GIT_REPOSITORY, source.namespace, source.name)
         if not pinning.behind(found, pin):
@@ -163,11 +171,23 @@ class Deployer:
             git = await self.credentials.git(session, case.where.repository, case.where.project)
         await pinning.write(cluster, case.where, pin, found, git)
 
+    async def _write_release(self, case: Case, cluster: Cluster) -> None:
+        """Have the HelmRelease of a chart from elsewhere say what this deployment wants."""
+        if not case.elsewhere:
+            return
+        deployment, row, where = case.deployment, case.kustomization, case.where
+        found = await cluster.get(case.kind, row.namespace, row.name)
+        if not charts.behind(found, deployment.number):
+            return
+        await self._note(case, Phase.APPLYING, message=f"writing the values of {short(deployment.commit_hash)}")
+        forge = self.forges[where.repository.provider]
+        await charts.write(cluster, forge, where, found, commit=deployment.commit_hash, number=deployment.number)
+
     async def _repeat_lost(self, case: Case, cluster: Cluster) -> bool:
         """Make the requests that were noted but never made; whether there were any."""
         deployment, repeated = case.deployment, False
         for kind, row, found, request in (
-            (GIT_REPOSITORY, case.source, case.source_object, deployment.source_token),
+            (objects.KIND_OF[case.source.type], case.source, case.source_object, deployment.source_token),
             (case.kind, case.kustomization, case.kustomization_object, deployment.kustomization_token),
         ):
             if request is not None and fluxobjects.is_lost(found, request):

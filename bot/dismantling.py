@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bot.core import manifests
+from bot.core import manifests, settling_helm
 from bot.core.errors import StaleObject, TemporaryError, UserError
 from bot.core.manifests import PROJECT_LABEL
 from bot.core.ports import Cluster
@@ -31,6 +31,7 @@ async def is_gone(cluster: Cluster, row: GitopsResource, *, prune: bool = False)
             return True
         if not found["metadata"].get("deletionTimestamp"):
             await _prepare(cluster, kind, found, prune=prune)
+            await _remove_chart(cluster, found, prune=prune)
             await cluster.delete(kind, row.namespace, row.name, uid=found["metadata"]["uid"])
             found = await _ours(cluster, kind, row)
     except StaleObject as error:
@@ -55,6 +56,13 @@ async def _prepare(cluster: Cluster, kind: str, found: Object, *, prune: bool) -
         await _say(cluster, found, {"deletionPolicy": "Delete" if prune else "Orphan"}, {"prune": prune})
     elif kind == "HelmRelease":
         await _say(cluster, found, {"suspend": not prune})
+
+
+async def _remove_chart(cluster: Cluster, found: Object, *, prune: bool) -> None:
+    """Flux leaves the HelmChart of a release behind that is suspended when it is deleted."""
+    place = settling_helm.chart_place(found) if found["kind"] == "HelmRelease" and not prune else None
+    if place is not None and place[0] == found["metadata"]["namespace"]:
+        await cluster.delete("HelmChart", *place)
 
 
 async def _say(cluster: Cluster, found: Object, *wishes: dict[str, Any]) -> None:

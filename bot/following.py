@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bot import pinning
 from bot.context import Context
 from bot.core import rules
-from bot.core.deployments import UNSETTLED, Phase, commit_of
+from bot.core.deployments import UNSETTLED, Phase
 from bot.core.errors import TemporaryError, UserError
 from bot.inputs import read
 from bot.store import deployments, holds, locks, pins, projects
@@ -80,7 +80,7 @@ async def _present(session: AsyncSession, where: Place) -> tuple[str, int]:
     if newest is not None and newest.status in UNSETTLED and newest.status != Phase.WAITING:
         return newest.commit_hash, newest.number
     applied = await session.get_one(GitopsResource, where.environment.gitops_resource_id)
-    commit = commit_of(applied.last_applied_revision)
+    commit = await deployments.live_commit(session, where.environment.id, applied)
     if commit is None:
         raise UserError("nothing_live", f"nothing is live in {where.title} yet, so there is nothing to keep")
     return commit, newest.number if newest else 0
@@ -102,10 +102,7 @@ async def again(
     tx: Transaction, ctx: Context, where: Place, live: Pin, spot: Spot, *, number: int | None = None
 ) -> None:
     """End the pin, and open a deployment of the branch's head by the shared source."""
-    environment = where.environment
-    source = await projects.shared_source(tx.session, where.project, environment.cluster, environment.branch)
-    if source is None:
-        raise TemporaryError(f"nothing follows {environment.branch}")
+    source = await projects.followed(tx.session, where.project, where.environment)
     await deployments.open_(tx, where, _wish(ctx, where, spot, source, "unpin", number=number))
     await pins.end(tx, live)
 

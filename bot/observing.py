@@ -14,11 +14,14 @@ from bot.core.ports import Cluster
 from bot.core.settling import ResourceStatus, resource_status
 from bot.credentials import Credentials
 from bot.flux.observer import Gone, Known, Seen
+from bot.objects import TYPE_OF
 from bot.store import deployments, disabling, gates, initialization, leases, log, projects
 from bot.store.transactions import Store, Transaction
 from models import Deployment, GitopsResource, Project
 
-TYPES = {"GitRepository": "git-repository", "Kustomization": "kustomization", "HelmRelease": "helm-release"}
+TYPES = TYPE_OF  # every kind that has rows is watched
+CHART = "HelmChart"  # made by helm-controller for a HelmRelease: it has no row, but what it says decides
+OF_RELEASES = "helm.toolkit.fluxcd.io/name"  # the label that it puts on them
 UNMOVED = timedelta(minutes=5)  # after which an object that is not ready is looked at, should an event have been lost
 GENERATION = "generation"  # in a row's config: of the object's spec, as it was seen last
 
@@ -44,12 +47,17 @@ class Observations:
 
     async def known(self, kind: str) -> Collection[Known]:
         """What should be in the cluster."""
+        if kind == CHART:
+            return []
         async with self.store.read() as session:
             rows = await projects.objects_of_kind(session, self.cluster, TYPES[kind])
         return [Known(namespace=row.namespace, name=row.name, uid=row.uid) for row in rows]
 
     async def changed(self, seen: Seen) -> None:
         """An object is as `seen` now."""
+        if seen.kind == CHART:
+            await self._chart(seen.object["metadata"])
+            return
         async with self.store.write() as tx:
             row = await self._row(tx, seen.kind, seen.namespace, seen.name)
             if row is None:
@@ -65,6 +73,8 @@ class Observations:
 
     async def gone(self, gone: Gone) -> None:
         """An object is there no more."""
+        if gone.kind == CHART:
+            return  # its release tells
         async with self.store.write() as tx:
             row = await self._row(tx, gone.kind, gone.namespace, gone.name)
             if row is None or row.uid is None:
@@ -73,6 +83,15 @@ class Observations:
             await initialization.look(tx, row.project_id)
             await self._ring(tx, row)
             await disabling.ring(tx, row.project_id)
+
+    async def _chart(self, metadata: dict[str, Any]) -> None:
+        """A release's chart changed: who waits for the release looks at both."""
+        labels = metadata.get("labels") or {}
+        place = [labels.get(f"helm.toolkit.fluxcd.io/{what}", "") for what in ("namespace", "name")]
+        async with self.store.write() as tx:
+            row = await projects.object_row(tx.session, self.cluster, "helm-release", *place)
+            if row is not None:
+                await self._ring(tx, row)
 
     async def look_again(self) -> None:
         """Look at what has been on its way for long: should an event have been lost, no row says so for ever."""
@@ -131,7 +150,7 @@ class Observations:
         facts: dict[str, Any] = {"reason": status.reason, "revision": status.last_attempted_revision}
         if row.status != status.status:
             await self._log(tx, row, f"gitops.resource.{status.status}", **facts)
-        if row.type != "git-repository":
+        if row.type in projects.APPLIERS:
             return  # what is applied is told by deployments
         fetched = status.last_applied_revision
         if fetched is not None and fetched != row.last_applied_revision:

@@ -56,6 +56,8 @@ async def write(
 async def reach(forge: Forge, where: Place, commit: str, *others: str) -> str:
     """The branch by which Flux can fetch a commit: the environment's, one of the others, or else one of our own."""
     name = where.repository.full_name
+    if projects.is_elsewhere(where.environment):
+        return where.environment.branch  # Flux fetches nothing of this repository: Sluice reads the values
     for branch in (where.environment.branch, *others):
         head = await forge.branch_head(name, branch)
         if head is not None and await forge.is_ancestor(name, commit, head):
@@ -75,6 +77,8 @@ async def keep_reachable(store: Store, forge: Forge, cluster: Cluster, pin: Pin,
         where = await deployments.place(session, pin.environment_id)
         source = await session.get_one(GitopsResource, pin.source_id)
         git = await credentials.git(session, where.repository, where.project)
+    if projects.is_elsewhere(where.environment):
+        return False  # its values are in the cluster already, and Flux fetches nothing of this repository
     name = where.repository.full_name
     head = await forge.branch_head(name, pin.branch)
     if head is not None and await forge.is_ancestor(name, pin.commit_hash, head):

@@ -76,18 +76,14 @@ def _listed(all_: Sequence[Place], joint: str = ", ") -> str:
 
 
 async def sources_of(session: AsyncSession, where: Place) -> tuple[GitopsResource, GitopsResource]:
-    """The GitRepository that an environment goes by now, and its Kustomization."""
+    """What an environment goes by now, and what applies it."""
     source = await source_of(session, where)
     return source, await session.get_one(GitopsResource, where.environment.gitops_resource_id)
 
 
 async def source_of(session: AsyncSession, where: Place) -> GitopsResource:
-    """The GitRepository that an environment goes by now: its own while it is pinned, else the branch's."""
+    """The source that an environment goes by now: its own GitRepository while it is pinned, else what it follows."""
     pin = await projects.live_pin(session, where.environment.id)
     if pin is not None:
         return await session.get_one(GitopsResource, pin.source_id)
-    environment = where.environment
-    shared = await projects.shared_source(session, where.project, environment.cluster, environment.branch)
-    if shared is None:
-        raise UserError("not_enabled", f"{environment.name} has no source; `/enable` makes it again")
-    return shared
+    return await projects.followed(session, where.project, where.environment)

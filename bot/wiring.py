@@ -20,7 +20,7 @@ from bot.flux.cluster import KubernetesCluster
 from bot.flux.observer import Observer
 from bot.forges.github_app import GitHubApp
 from bot.forges.oauth import OAuth
-from bot.observing import TYPES, Observations
+from bot.observing import CHART, OF_RELEASES, TYPES, Observations
 from bot.opening import Opener
 from bot.reporting import Reporter
 from bot.runner import Runner
@@ -138,6 +138,7 @@ class Backend:
             cluster.name,
             cluster.connection,
             tuple(TYPES),
+            others={CHART: OF_RELEASES},
             on_change=whole(seen.changed),
             on_gone=whole(seen.gone),
             known=whole(seen.known),

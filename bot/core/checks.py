@@ -131,8 +131,8 @@ RIGHTS: tuple[Right, ...] = (
 HELM_RIGHTS: tuple[Right, ...] = (
     *_each("list watch", _HELM, "helmreleases", "everywhere"),
     *_each("get create patch delete", _HELM, "helmreleases", "project"),
-    *_each("list watch", _SOURCE, "helmcharts", "everywhere"),
-    *_each("get", _SOURCE, "helmcharts", "project"),
+    *_each("list watch", _SOURCE, "helmcharts helmrepositories ocirepositories", "everywhere"),
+    *_each("get delete", _SOURCE, "helmcharts", "project"),
     *_each("get create patch delete", _SOURCE, "helmrepositories ocirepositories", "project"),
 )
 

@@ -59,8 +59,13 @@ def chart_source(owner: Owner, environment: str, chart: Elsewhere, interval: str
 
 
 def source_kind(chart: Elsewhere) -> str:
+    """The kind of its source."""
+    return kind_at(chart.repository)
+
+
+def kind_at(address: str) -> str:
     """HelmRepository, or OCIRepository for an address at oci://."""
-    return "OCIRepository" if chart.repository.startswith(_OCI) else "HelmRepository"
+    return "OCIRepository" if address.startswith(_OCI) else "HelmRepository"
 
 
 def helm_release(owner: Owner, release: Release) -> Manifest:

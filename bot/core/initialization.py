@@ -240,6 +240,7 @@ _REMEDIES = {
     "suspended": f"`flux resume` the object that is named, {_AGAIN}.",
     "target_ambiguous": "name the project, too: `/enable project/environment`.",
     "target_unknown": "name an environment that is listed.",
+    "values_invalid": f"mend the file that is named {_PUSHED}.",
     "verify_timed_out": "`flux get all -n` the project's namespace shows what Flux waits for; mend that, "
     "this goes on by itself then, or with `/enable`.",
 }

@@ -79,7 +79,7 @@ class Following:
         if self._missing:
             return Inputs(paths={self.path: ""}, missing=True)
         if self._reason is not None:
-            return Inputs(paths={"": _root(self.tree)}, whole_repository=True, reason=self._reason)
+            return Inputs(paths={"": root_of(self.tree)}, whole_repository=True, reason=self._reason)
         return Inputs(paths={path: self._reached[path] for path in sorted(self._reached) if not self._covered(path)})
 
     def _covered(self, path: str) -> bool:
@@ -110,7 +110,7 @@ class Following:
 
     def _start(self) -> None:
         """The environment's own folder. Without a kustomization of its own Flux takes all that lies below it."""
-        self._reached[self.path] = self.tree.entries[self.path].oid if self.path else _root(self.tree)
+        self._reached[self.path] = self.tree.entries[self.path].oid if self.path else root_of(self.tree)
         if self.path in self._folders:
             self._visit(self.path)
             return
@@ -147,7 +147,7 @@ class Following:
             owner = posixpath.dirname(owner)
             above = self.tree.entries.get(owner)
             entry = above if above is not None and above.kind == "commit" else None
-        self._reached[path] = _root(self.tree) if path == "" else entry.oid if entry is not None else ""
+        self._reached[path] = root_of(self.tree) if path == "" else entry.oid if entry is not None else ""
         if len(self._reached) > FILE_LIMIT:
             raise _CannotFollow(f"more than {FILE_LIMIT:,} files are reached")
 
@@ -301,7 +301,7 @@ def _below(path: str, folder: str) -> bool:
     return folder == "" or path == folder or path.startswith(folder + "/")
 
 
-def _root(tree: Tree) -> str:
+def root_of(tree: Tree) -> str:
     """The root's object id; where a forge does not tell it, one made from all that it listed."""
     root = tree.entries.get("")
     if root is not None:

@@ -16,7 +16,7 @@ DEFAULT_NAMES = ("development", "staging", "production")
 # Understood, but not carried out yet: to deploy without a gate that was asked for would be untrue.
 NOT_ENFORCED = (
     *("auto_sync", "approvals", "approvers", "deployers", "reviews_count", "after", "deploy_from", "forks"),
-    *("up_to_date", "checks", "freeze", "helm", "adopt"),
+    *("up_to_date", "checks", "freeze", "adopt"),
 )
 
 
@@ -74,6 +74,21 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     def target_namespace(self, project_namespace: str) -> str:
         """Where the workloads go."""
         return self.namespace or manifests.target_namespace(project_namespace, self.name)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether its chart is kept elsewhere: then the repository has only the values."""
+        return self.helm is not None and isinstance(self.helm.chart, Chart)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The files and folders of the repository that must be there."""
+        if self.adopt is not None:
+            return ()
+        if self.helm is None:
+            return (self.path,)
+        inside = (f"{self.helm.chart}/Chart.yaml",) if isinstance(self.helm.chart, str) else ()
+        return (*inside, *self.helm.values)
 
     @property
     def own_account(self) -> bool:

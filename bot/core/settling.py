@@ -431,9 +431,15 @@ def resource_status(found: Object) -> ResourceStatus:
         status=state,
         reason=condition.get("reason"),
         message=message or None,
-        last_applied_revision=status.get("lastAppliedRevision") or artifact,
+        last_applied_revision=status.get("lastAppliedRevision") or _released(status) or artifact,
         last_attempted_revision=status.get("lastAttemptedRevision") or artifact,
     )
+
+
+def _released(status: Object) -> str | None:
+    """The version of the chart that a HelmRelease has out; a chart of the repository ends in digits of its commit."""
+    newest: Object = next(iter(status.get("history") or []), {})
+    return newest.get("chartVersion") if newest.get("status") == "deployed" else None
 
 
 def _state(found: Object) -> tuple[str, Object]:

@@ -130,7 +130,7 @@ def _packaging(chart: Object | None, target: str) -> Step:
 def _is_live(release: Object, version: str | None) -> bool:
     """Ready, truthfully, with that version of the chart deployed."""
     ready, status = condition_of(release, "Ready"), release.get("status", {})
-    newest: Object = next(iter(status.get("history") or []), {})
+    newest = _newest(release)
     return (
         ready.get("status") == "True"
         and is_current(release, ready)
@@ -200,6 +200,32 @@ def _written(facts: Facts) -> Step:
         return Wait("waiting for the HelmRelease to be written")
     if number > facts.number:
         return Supersede(facts.newer or "")
-    if _is_live(release, None):
+    digest = _pulled(facts.source)
+    if isinstance(digest, Wait | Fail):
+        return digest
+    if not _is_live(release, None):
+        return _releasing(facts, release, None, None)
+    if digest in (None, _newest(release).get("ociDigest")):
         return Succeed(None, health_checked=_waits(release))
-    return _releasing(facts, release, None, None)
+    return Wait("Flux has fetched the chart")  # only the source changed: it tells the release
+
+
+def _pulled(source: Object | None) -> str | Fail | Wait | None:
+    """The digest of the chart that an OCIRepository holds for its own spec; of other sources Flux's HelmChart tells."""
+    if source is None or source.get("kind") != "OCIRepository":
+        return None
+    if (gone := left_alone(source)) is not None:
+        return gone
+    if is_stalled(source):
+        return Fail("source_failed", clean(stalled_message(source)))
+    ready = condition_of(source, "Ready")
+    if not is_current(source, ready) or ready.get("status") == "Unknown":
+        return Wait(progress_of(source) or "Flux is fetching the chart")
+    if ready.get("status") == "False":
+        message = clean(ready.get("message", ""))
+        return Wait(f"failing, Flux retries: {message}", failing=True, failure_seen=message)
+    return str((source["status"].get("artifact") or {}).get("revision", "")).rpartition("@")[2]
+
+
+def _newest(release: Object) -> Object:
+    return next(iter(release.get("status", {}).get("history") or []), {})

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bot.core import manifests
+from bot.core import helm, manifests
 from bot.core.checks import Check, Level, Wanted
 from bot.core.conversation import code, plain
 from bot.core.errors import TemporaryError, UserError
+from bot.core.repoconfig import Environment
 from bot.enabling.setup import Setup
 from bot.flux.checking import check
 
@@ -36,10 +37,26 @@ def _wanted(setup: Setup, cluster: str) -> Wanted:
     here = [each for each in setup.found.asked.values() if each.cluster == cluster]
     namespace = setup.project.namespace
     return Wanted(
+        kinds=_kinds(here),
         fields={"Kustomization": frozenset(name for each in here for name in each.kustomization)},
         namespaces=(namespace,),
         targets=tuple(each.namespace or manifests.target_namespace(namespace, each.name) for each in here),
     )
+
+
+def _kinds(here: Sequence[Environment]) -> tuple[str, ...]:
+    """The kinds of Flux's that these environments are made of: nobody needs Helm who has no chart."""
+    found = ["GitRepository", "Kustomization"] if any(each.helm is None for each in here) else []
+    for each in here:
+        if each.helm is None:
+            continue
+        chart = each.helm.chart
+        found.append("HelmRelease")
+        if isinstance(chart, str):
+            found += ["GitRepository", "HelmChart"]
+        else:
+            found += [helm.kind_at(chart.repository)]
+    return tuple(dict.fromkeys(found))
 
 
 def _refuse(found: Sequence[Check]) -> None:

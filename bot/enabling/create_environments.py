@@ -1,14 +1,17 @@
 """The rows of a project's environments, and what is different from before."""
 
+import functools
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from bot.core import initialization, manifests, repoconfig
+from bot.core import helm, initialization, manifests, repoconfig
 from bot.core.errors import UserError
 from bot.core.initialization import Difference
 from bot.enabling.setup import Setup
+from bot.objects import TYPE_OF
 from bot.store import projects
 from bot.store.transactions import Transaction
 from models import Environment
@@ -39,6 +42,8 @@ async def _environment(tx: Transaction, setup: Setup, wanted: repoconfig.Environ
     if row is None:
         row = Environment(id=uuid.uuid4(), project_id=project.id, name=wanted.name, cluster=wanted.cluster)
         tx.session.add(row)
+    else:
+        await _refuse_another_kind(tx, row, wanted)
     if row.cluster != wanted.cluster:
         raise UserError(
             "environment_moved", f"`{row.name}` is in the cluster `{row.cluster}` and cannot move to `{wanted.cluster}`"
@@ -52,25 +57,42 @@ async def _environment(tx: Transaction, setup: Setup, wanted: repoconfig.Environ
         "timeout": wanted.timeout,
         "service_account": wanted.service_account,
         "kustomization": dict(wanted.kustomization),
+        **({"helm": msgspec.to_builtins(wanted.helm)} if wanted.helm else {}),
     }
     await tx.session.flush()
-    await projects.ensure_object(
-        tx.session,
-        project,
-        type="kustomization",
-        cluster=row.cluster,
-        name=manifests.kustomization_name(row.name),
-        environment_id=row.id,
-    )
-    await projects.ensure_object(
-        tx.session,
-        project,
-        type="git-repository",
-        cluster=row.cluster,
-        name=manifests.branch_source_name(row.branch),
-        repository=setup.ctx.repository,
-        branch=row.branch,
-    )
+    await _objects(tx, setup, row)
+
+
+async def _objects(tx: Transaction, setup: Setup, row: Environment) -> None:
+    """What applies it, and the source that it follows."""
+    ensure = functools.partial(projects.ensure_object, tx.session, setup.project, cluster=row.cluster)
+    type = "helm-release" if "helm" in row.config else "kustomization"
+    await ensure(type=type, name=manifests.kustomization_name(row.name), environment_id=row.id)
+    if projects.is_elsewhere(row):
+        type = TYPE_OF[helm.kind_at(row.config["helm"]["chart"]["repository"])]
+        name = helm.chart_source_name(row.name)
+        await ensure(type=type, name=name, environment_id=row.id, repository=setup.ctx.repository)
+        return
+    name = manifests.branch_source_name(row.branch)
+    await ensure(type="git-repository", name=name, repository=setup.ctx.repository, branch=row.branch)
+
+
+async def _refuse_another_kind(tx: Transaction, row: Environment, wanted: repoconfig.Environment) -> None:
+    """What applies an environment stays of its kind: another would take over what the first one applied."""
+    before, now = _kind(row.config), _kind({"helm": msgspec.to_builtins(wanted.helm)} if wanted.helm else {})
+    if before != now and await projects.applier(tx.session, row.id) is not None:
+        raise UserError(
+            "environment_moved",
+            f"`{row.name}` is applied by {before} and cannot become {now}; `/disable` and `/enable` it, or give the "
+            "new one a name of its own",
+        )
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    chart = (config.get("helm") or {}).get("chart")
+    if chart is None:
+        return "a Kustomization"
+    return "a chart in the repository" if isinstance(chart, str) else f"a chart by {helm.kind_at(chart['repository'])}"
 
 
 def _fields(row: Environment) -> dict[str, Any]:

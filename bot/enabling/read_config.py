@@ -19,10 +19,11 @@ async def read_config(setup: Setup) -> dict[str, Any]:
     setup.ctx.check_policy(list(wanted.asked.values()))
     for branch, head in (await setup.heads()).items():
         here = [each for each in wanted.asked.values() if each.branch == branch]
-        missing = await _without_folder(setup, here, head)
+        missing = await _without_folder(setup, [each for each in here if each.helm is None], head)
         if missing:
             await _scaffold(setup, branch, missing)
             raise UserError("path_missing", scaffold.files_to_add(branch, missing))
+        await _refuse_without_chart(setup, [each for each in here if each.helm is not None], head)
     names = ", ".join(code(each.name) for each in wanted.asked.values())
     source = (
         f"{code(FILE)} at {code(short(wanted.head))}" if wanted.configured else f"the defaults, without {code(FILE)}"
@@ -53,4 +54,15 @@ async def _without_folder(setup: Setup, environments: Sequence[Environment], hea
     tree = await setup.ctx.forge.tree(setup.ctx.repository.full_name, head)
     if tree.truncated:
         return []  # Flux will say it
-    return [each for each in environments if each.path not in tree.entries]
+    return [each for each in environments if any(path not in tree.entries for path in each.needed)]
+
+
+async def _refuse_without_chart(setup: Setup, environments: Sequence[Environment], head: str) -> None:
+    """A chart's folder and the files of values must be there; a chart is nothing that could be proposed."""
+    tree = await setup.ctx.forge.tree(setup.ctx.repository.full_name, head)
+    missing = [path for each in environments for path in each.needed if path not in tree.entries]
+    if missing and not tree.truncated:
+        listed = "\n".join(f"- {code(path)}" for path in dict.fromkeys(missing))
+        raise UserError(
+            "path_missing", f"these files of charts do not exist on {code(environments[0].branch)}:\n\n{listed}"
+        )

@@ -9,10 +9,10 @@ from bot.core.conversation import code
 from bot.core.deployments import short
 from bot.core.initialization import Difference
 from bot.enabling.setup import Setup
+from bot.enabling.setup_gitops import LISTS
 from bot.store import initialization
 
 _REMOVE = "somebody of `sluice-operators` deletes its Kustomization; what that applied stays"
-_KINDS = {"namespaces": "Namespace", "git_repositories": "GitRepository", "kustomizations": "Kustomization"}
 
 
 async def told(setup: Setup) -> str:
@@ -30,7 +30,7 @@ async def told(setup: Setup) -> str:
 
 
 def _objects(noted: Mapping[str, Any]) -> Iterator[str]:
-    for key, kind in _KINDS.items():
+    for kind, key in LISTS.items():
         for name in noted.get(key, ()):
             yield f"- {kind} {code(name)}"
 

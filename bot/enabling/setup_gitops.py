@@ -1,39 +1,42 @@
 """Flux's objects, and all that they need: one call that ends when everything is read back."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bot import objects
+from bot import charts, objects
 from bot.core import manifests
 from bot.core.errors import UserError
-from bot.core.manifests import Git, Manifest
+from bot.core.manifests import Manifest
 from bot.enabling import cluster
 from bot.enabling.setup import Setup
+from bot.store import projects
 from bot.store.deployments import Place
 from bot.targets import source_of
+
+# What is told of, and under which word it is noted.
+LISTS = {
+    "Namespace": "namespaces",
+    "GitRepository": "git_repositories",
+    "HelmRepository": "helm_repositories",
+    "OCIRepository": "oci_repositories",
+    "Kustomization": "kustomizations",
+    "HelmRelease": "helm_releases",
+}
 
 
 @dataclass
 class Made:
     """What there is in the clusters now, by name, and what could not be made."""
 
-    namespaces: list[str] = field(default_factory=list)
-    git_repositories: list[str] = field(default_factory=list)
-    kustomizations: list[str] = field(default_factory=list)
+    names: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in LISTS})
     errors: list[UserError] = field(default_factory=list)
     _written: set[tuple[str, str, str]] = field(default_factory=set)
 
     def note(self, cluster: str, manifest: Manifest) -> None:
         """One object was written and read back."""
         self._written.add(_key(cluster, manifest))
-        lists = {
-            "Namespace": self.namespaces,
-            "GitRepository": self.git_repositories,
-            "Kustomization": self.kustomizations,
-        }
-        if manifest["kind"] in lists:
-            lists[manifest["kind"]].append(_name(manifest))
+        if manifest["kind"] in self.names:
+            self.names[manifest["kind"]].append(_name(manifest))
 
     def has(self, cluster: str, manifest: Manifest) -> bool:
         """Environments share a namespace and their branches' sources: those are written once."""
@@ -55,13 +58,13 @@ async def setup_gitops(setup: Setup) -> dict[str, Any]:
     if made.errors:
         texts = dict.fromkeys(error.message for error in made.errors)
         raise UserError(made.errors[0].code, "; ".join(texts))
-    count = f"{len(made.git_repositories)} GitRepository, {len(made.kustomizations)} Kustomizations"
-    return {
-        "said": count if len(made.kustomizations) > 1 else count.rstrip("s"),
-        "namespaces": made.namespaces,
-        "git_repositories": made.git_repositories,
-        "kustomizations": made.kustomizations,
-    }
+    return {"said": _counted(made), **{word: made.names[kind] for kind, word in LISTS.items()}}
+
+
+def _counted(made: Made) -> str:
+    """How many there are of each of Flux's kinds."""
+    found = [(len(names), kind) for kind, names in made.names.items() if names and kind != "Namespace"]
+    return ", ".join(f"{count} {kind}" + ("s" if count > 1 else "") for count, kind in found)
 
 
 async def make(setup: Setup) -> Made:
@@ -79,23 +82,38 @@ async def _environment(setup: Setup, where: Place, made: Made) -> None:
     name = where.environment.cluster
     for namespace in (setup.project.namespace, where.environment.target_namespace):
         await cluster.own_namespace(setup, name, namespace)
-    async with setup.ctx.store.read() as session:
-        source = await source_of(session, where)
-        git = await setup.ctx.credentials.git(session, where.repository, where.project)
-    for manifest in _manifests(where, git, source.name):
+    for manifest in await _wanted(setup, where):
         if not made.has(name, manifest):
             await cluster.write(setup.ctx.cluster(name), manifest)
             made.note(name, manifest)
 
 
-def _manifests(where: Place, git: Git, source: str) -> Iterator[Manifest]:
-    """In the order in which they need each other."""
+async def _wanted(setup: Setup, where: Place) -> list[Manifest]:
+    """All that an environment needs, in the order in which it is needed."""
+    async with setup.ctx.store.read() as session:
+        source = await source_of(session, where)
+        pin = await projects.live_pin(session, where.environment.id)
+        git = await setup.ctx.credentials.git(session, where.repository, where.project)
+    if not projects.is_elsewhere(where.environment):
+        shared = manifests.branch_source(objects.owner(where.project), git, where.environment.branch)
+        return [*_around(where, shared), objects.applier(where, source.name)]
+    if pin is None:  # its first deployment writes the release: the values are a commit's
+        return _around(where, objects.elsewhere(where, {}, 0)[0])
+    written = await charts.values_at(setup.ctx.forge, where, pin.commit_hash)
+    chart, release = objects.elsewhere(where, written, pin.number)
+    return [*_around(where, chart), release]
+
+
+def _around(where: Place, source: Manifest) -> list[Manifest]:
+    """The namespaces, the source, and the account with its rights."""
     environment, project = where.environment, where.project
     ours, theirs = objects.owner(project), objects.owner(project, environment)
-    yield manifests.namespace(ours, project.namespace)
-    yield manifests.branch_source(ours, git, environment.branch)
-    yield manifests.namespace(theirs, environment.target_namespace)
+    found = [
+        manifests.namespace(ours, project.namespace),
+        source,
+        manifests.namespace(theirs, environment.target_namespace),
+    ]
     if environment.config.get("service_account") == manifests.account_name(environment.name):
-        yield manifests.service_account(theirs, environment.name)
-        yield manifests.role_binding(theirs, environment.name, environment.target_namespace)
-    yield objects.kustomization(where, source)
+        found.append(manifests.service_account(theirs, environment.name))
+        found.append(manifests.role_binding(theirs, environment.name, environment.target_namespace))
+    return found

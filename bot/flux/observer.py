@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -76,7 +76,7 @@ class Observer:
     """One list-then-watch per kind. The callbacks get the newest state of each object, one call at a time per kind.
 
     A change that is overtaken before its call may be left out; a callback that fails is called again with what is
-    newest then. `run` ends only by being cancelled.
+    newest then. `run` ends only by being cancelled. `others` are kinds with a selector of their own.
     """
 
     def __init__(
@@ -89,16 +89,17 @@ class Observer:
         on_gone: OnGone,
         known: ToKnow,
         selector: str = SELECTOR,
+        others: Mapping[str, str] = {},
         longest_pause: float = 5.0,
         watch_seconds: int = 60,
     ) -> None:
-        unknown = [kind for kind in kinds if kind not in KINDS]
+        unknown = [kind for kind in (*kinds, *others) if kind not in KINDS]
         if unknown:
             raise ValueError(f"kinds that are not known: {unknown}")
         self.ready = asyncio.Event()  # everything that is there was told once
         self._kinds = [
-            _KindObserver(name, connection, kind, on_change, on_gone, known, selector, longest_pause, watch_seconds)
-            for kind in kinds
+            _KindObserver(name, connection, kind, on_change, on_gone, known, chosen, longest_pause, watch_seconds)
+            for kind, chosen in {**dict.fromkeys(kinds, selector), **others}.items()
         ]
 
     async def run(self) -> None:

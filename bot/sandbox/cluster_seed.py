@@ -85,6 +85,7 @@ def _rules(table: list[tuple[str, list[str]]]) -> list[Json]:
 def _controllers(cancel_health_checks: bool) -> list[Json]:
     gates = ["--feature-gates=CancelHealthCheckOnNewRevision=true"] if cancel_health_checks else []
     named = {"source-controller": ("v1.9.6", []), "kustomize-controller": ("v1.9.3", gates)}
+    named["helm-controller"] = ("v1.6.0", [])
     return [_controller(name, version, extra) for name, (version, extra) in named.items()]
 
 

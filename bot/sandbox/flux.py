@@ -1,5 +1,7 @@
 """A small Flux for the sandbox cluster: it fetches GitRepositories and applies Kustomizations, with Flux's own words.
 
+HelmReleases work in their main lines, by templates that name values and nothing else.
+
 It reads plain YAML and `resources:` only, and its health checks look at once instead of every five seconds.
 """
 
@@ -13,7 +15,9 @@ from typing import Any
 
 from bot.sandbox.cluster import Event, SandboxCluster
 from bot.sandbox.cluster_errors import Json
+from bot.sandbox.flux_charts import ChartController, Shelf
 from bot.sandbox.flux_health import READY_AFTER, WORKLOADS, Changes, Workloads
+from bot.sandbox.flux_helm import HelmController
 from bot.sandbox.flux_kustomize import KustomizeController
 from bot.sandbox.flux_queue import Key, WorkQueue
 from bot.sandbox.flux_source import Artifacts, Fetch, SourceController
@@ -23,6 +27,7 @@ from bot.sandbox.git import Fetched, FetchError
 __all__ = ["Fetch", "FetchError", "Fetched", "SandboxFlux"]
 
 _RUN_KINDS = (*WORKLOADS, "Job")
+_CHART_SOURCES = ("GitRepository", "HelmRepository")
 _START_LIMIT = 10.0
 
 
@@ -31,6 +36,7 @@ class SandboxFlux:
 
     `cancel_health_checks` is the feature gate CancelHealthCheckOnNewRevision. `shortest_timeout` is the least time that
     health checks get (the real controller's is 30 s). `ready_after` is how long a workload takes to become ready.
+    `charts` is what is kept elsewhere, by address.
     """
 
     def __init__(
@@ -53,6 +59,9 @@ class SandboxFlux:
             cancel_health_checks=cancel_health_checks,
             shortest_timeout=shortest_timeout,
         )
+        self.charts: dict[str, Shelf] = {}
+        self._packager = ChartController(cluster, artifacts, self.charts)
+        self._helm = HelmController(cluster, self._packager, self._changes)
         self._workloads = Workloads(cluster, ready_after)
         self._queues: dict[str, WorkQueue] = {}
         self._thread: threading.Thread | None = None
@@ -94,6 +103,10 @@ class SandboxFlux:
         self._stopping = asyncio.Event()  # an event belongs to the loop that it is first waited for in
         self._queues = {"GitRepository": WorkQueue(self._source.reconcile)}
         self._queues["Kustomization"] = WorkQueue(self._kustomize.reconcile)
+        self._queues["HelmChart"] = WorkQueue(self._packager.chart)
+        self._queues["HelmRepository"] = WorkQueue(self._packager.repository)
+        self._queues["OCIRepository"] = WorkQueue(self._packager.image)
+        self._queues["HelmRelease"] = WorkQueue(self._helm.reconcile)
         for kind in _RUN_KINDS:
             self._queues[kind] = WorkQueue(functools.partial(self._workloads.reconcile, kind))
 
@@ -124,7 +137,11 @@ class SandboxFlux:
             self._enqueue(kind, event.obj)
         if kind == "GitRepository":
             self._new_revision(event)
-        elif kind == "Kustomization":
+        if kind in _CHART_SOURCES and event.type != "DELETED" and _news(event):
+            self._charts_of(event)
+        if kind in ("HelmChart", "OCIRepository") and event.type != "DELETED" and _news(event):
+            self._releases_of(event)
+        if kind == "Kustomization":
             self._dependents(event)
 
     def _new_revision(self, event: Event) -> None:
@@ -137,6 +154,21 @@ class SandboxFlux:
             attempted = (obj.get("status") or {}).get("lastAttemptedRevision")
             if not (condition(obj, "Ready").get("status") == "True" and attempted == revision):
                 self._enqueue("Kustomization", obj, trigger)
+
+    def _charts_of(self, event: Event) -> None:
+        """Package again what is made of a source that holds something new."""
+        for obj in self._cluster.list("HelmChart", event.namespace):
+            ref = obj["spec"]["sourceRef"]
+            if (ref["kind"], ref["name"]) == (event.kind.kind, event.name):
+                self._enqueue("HelmChart", obj)
+
+    def _releases_of(self, event: Event) -> None:
+        """Release what a chart that is new, or ready, is for."""
+        for obj in self._cluster.list("HelmRelease", event.namespace):
+            chart = (obj.get("status") or {}).get("helmChart", "").partition("/")[2]
+            ref = obj["spec"].get("chartRef") or {"kind": "HelmChart", "name": chart}
+            if (ref["kind"], ref["name"]) == (event.kind.kind, event.name):
+                self._enqueue("HelmRelease", obj)
 
     def _restored(self, key: Key) -> None:
         """A new Flux has fetched again what the one before it had: look again who missed it."""
@@ -171,6 +203,11 @@ def _asks(event: Event) -> bool:
         return True
     before, after = event.old["metadata"], event.obj["metadata"]
     return before.get("generation") != after.get("generation") or requested(event.old) != requested(event.obj)
+
+
+def _news(event: Event) -> bool:
+    """Whether a source holds something else than before."""
+    return bool(_revision(event.obj)) and (event.old is None or _revision(event.old) != _revision(event.obj))
 
 
 def _revision(obj: Json) -> str:

@@ -87,10 +87,18 @@ def _has(values: Iterable[str] | None, wanted: str) -> bool:
 class Applier:
     """One application of a set of objects."""
 
-    def __init__(self, cluster: SandboxCluster, account: Account, owner: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        cluster: SandboxCluster,
+        account: Account,
+        owner: tuple[str, str],
+        group: str = OWNER,
+        manager: str = MANAGER,
+    ) -> None:
         self._cluster = cluster
         self._account = account
-        self._labels = {f"{OWNER}/name": owner[1], f"{OWNER}/namespace": owner[0]}
+        self._group, self._manager = group, manager
+        self._labels = {f"{group}/name": owner[1], f"{group}/namespace": owner[0]}
         self._log = ""
 
     def apply(self, objects: list[Json]) -> list[Json]:
@@ -138,7 +146,7 @@ class Applier:
         if kind.namespaced and not namespace:
             raise ApplyError(f"{text} namespace not specified: the server could not find the requested resource")
         try:
-            self._cluster.apply(obj, MANAGER, dry_run=True)
+            self._cluster.apply(obj, self._manager, dry_run=True)
         except ApiError as problem:
             if problem.code == 404:
                 raise ApplyError(f"{text} not found: {problem}") from None
@@ -148,7 +156,7 @@ class Applier:
     def _apply(self, obj: Json) -> None:
         meta = obj["metadata"]
         before = self._cluster.get(obj["kind"], meta.get("namespace", ""), meta["name"])
-        after = self._cluster.apply(obj, MANAGER)
+        after = self._cluster.apply(obj, self._manager)
         if before is None:
             self._log += f"{named(obj)} created\n"
         elif before["metadata"]["resourceVersion"] != after["metadata"]["resourceVersion"]:
@@ -167,12 +175,12 @@ class Applier:
         refused = self._account.refusal("delete", *where)
         if refused:
             return f"{named(entry)} delete failed: {refused}"
-        self._cluster.delete(kind.kind, where[1], where[2], MANAGER)
+        self._cluster.delete(kind.kind, where[1], where[2], self._manager)
         return None
 
     def _prunable(self, obj: Json) -> bool:
         labels, notes = obj["metadata"].get("labels") or {}, obj["metadata"].get("annotations") or {}
-        kept = "disabled" in (labels.get(f"{OWNER}/prune"), notes.get(f"{OWNER}/prune"))
+        kept = "disabled" in (labels.get(f"{self._group}/prune"), notes.get(f"{self._group}/prune"))
         return not kept and all(labels.get(key) == value for key, value in self._labels.items())
 
 

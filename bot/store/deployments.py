@@ -12,12 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core import lifecycle
 from bot.core.conversation import status_text
-from bot.core.deployments import TERMINAL, UNSETTLED, Phase, duration
+from bot.core.deployments import TERMINAL, UNSETTLED, Phase, commit_of, duration
 from bot.core.manifests import slug
 from bot.store import initialization, log, outbox, projects
 from bot.store.transactions import Transaction
-from models import Deployment, Environment, Project, Repository
+from models import Deployment, Environment, GitopsResource, Project, Repository
 
+_NOT_SUCCEEDED = tuple(phase for phase in Phase if phase is not Phase.SUCCEEDED)
 NOT_CHECKED = "health not checked"
 SYNC_ENDS = {Phase.SUCCEEDED: "completed", Phase.FAILED: "failed", Phase.TIMED_OUT: "failed"}
 SHORTEST_TIMEOUT = timedelta(seconds=30)  # Flux takes a shorter one for this
@@ -105,6 +106,14 @@ async def latest(
 async def newest(session: AsyncSession, environment_id: UUID, *, without: Collection[str] = ()) -> Deployment | None:
     """The newest deployment of an environment."""
     return next(iter(await latest(session, environment_id, without=without)), None)
+
+
+async def live_commit(session: AsyncSession, environment_id: UUID, applier: GitopsResource) -> str | None:
+    """The commit that an environment runs: by what Flux says; a HelmRelease says none, there by what succeeded."""
+    if applier.type == "kustomization":
+        return commit_of(applier.last_applied_revision)
+    last = await newest(session, environment_id, without=_NOT_SUCCEEDED)
+    return None if last is None else last.live_revision or last.commit_hash
 
 
 async def one_at_a_time(session: AsyncSession, environment_id: UUID) -> None:

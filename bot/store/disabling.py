@@ -12,7 +12,7 @@ from bot.store import deployments, leases, log, pins, projects
 from bot.store.transactions import Transaction
 from models import Deployment, Environment, GitopsResource, Project, Run
 
-APPLIERS = ("kustomization", "helm-release")
+APPLIERS = projects.APPLIERS
 COMMAND = "disable"
 _WRITERS = ("enable", "deploy", "follow", "unpin", "push")  # runs that may write to the cluster
 _PRUNE = "prune"  # in an applier's config: what is to become of what it applied

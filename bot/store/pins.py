@@ -10,7 +10,12 @@ from models import Deployment, GitopsResource, Pin
 
 
 async def own_source(tx: Transaction, where: Place) -> GitopsResource:
-    """The GitRepository that only this environment goes by; its row is made where it is missing."""
+    """The GitRepository that only this environment goes by; its row is made where it is missing.
+
+    A chart from elsewhere has a source of its own anyway, and no GitRepository.
+    """
+    if projects.is_elsewhere(where.environment):
+        return await projects.followed(tx.session, where.project, where.environment)
     return await projects.ensure_object(
         tx.session,
         where.project,

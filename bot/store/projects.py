@@ -1,7 +1,7 @@
 """Projects, environments and the Flux objects that belong to them."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bot.core.errors import UserError
 from models import Deployment, Environment, GitopsResource, Pin, Project, Repository
+
+APPLIERS = ("kustomization", "helm-release")
+CHART_SOURCES = ("helm-repository", "oci-repository")
 
 
 async def of_repository(session: AsyncSession, repository_id: UUID) -> Sequence[Project]:
@@ -66,13 +70,16 @@ async def environments_of(session: AsyncSession, project_id: UUID) -> Sequence[E
 
 
 async def applied(session: AsyncSession, environment_id: UUID) -> GitopsResource:
-    """The object that applies an environment: its Kustomization."""
-    query = sa.select(GitopsResource).where(
-        GitopsResource.environment_id == environment_id,
-        GitopsResource.type == "kustomization",
-        GitopsResource.deleted_at.is_(None),
-    )
-    return (await session.execute(query)).scalar_one()
+    """The object that applies an environment: its Kustomization or HelmRelease, made by Sluice or adopted."""
+    row = await applier(session, environment_id)
+    if row is None:
+        raise LookupError(f"nothing applies the environment {environment_id}")
+    return row
+
+
+async def applier(session: AsyncSession, environment_id: UUID) -> GitopsResource | None:
+    """The same, if there is one yet."""
+    return await _object_of(session, environment_id, APPLIERS)
 
 
 async def environment_named(session: AsyncSession, project_id: UUID, name: str) -> Environment | None:
@@ -116,11 +123,47 @@ async def shared_source(session: AsyncSession, project: Project, cluster: str, b
     return (await session.execute(query)).scalar_one_or_none()
 
 
+def is_elsewhere(environment: Environment) -> bool:
+    """Whether it is a chart that is kept elsewhere: then Sluice writes its values, and nothing of Git goes to Flux."""
+    return isinstance((environment.config.get("helm") or {}).get("chart"), Mapping)
+
+
+def is_adopted(environment: Environment) -> bool:
+    """Whether others keep the object that applies it: it is read and never written."""
+    return environment.config.get("adopt") is not None
+
+
+async def followed(session: AsyncSession, project: Project, environment: Environment) -> GitopsResource:
+    """What an environment that is not pinned goes by: the branch's shared GitRepository, or where its chart is kept.
+
+    What others keep goes by a source that is theirs, too; there the adopted object stands for both.
+    """
+    if is_adopted(environment):
+        return await applied(session, environment.id)
+    found = (
+        await chart_source(session, environment.id)
+        if is_elsewhere(environment)
+        else await shared_source(session, project, environment.cluster, environment.branch)
+    )
+    if found is None:
+        raise UserError("not_enabled", f"{environment.name} has no source; `/enable` makes it again")
+    return found
+
+
 async def own_source(session: AsyncSession, environment_id: UUID) -> GitopsResource | None:
     """The GitRepository that only this environment goes by, while it is pinned."""
+    return await _object_of(session, environment_id, ("git-repository",))
+
+
+async def chart_source(session: AsyncSession, environment_id: UUID) -> GitopsResource | None:
+    """Where the chart of an environment comes from, if it is kept elsewhere."""
+    return await _object_of(session, environment_id, CHART_SOURCES)
+
+
+async def _object_of(session: AsyncSession, environment_id: UUID, types: Sequence[str]) -> GitopsResource | None:
     query = sa.select(GitopsResource).where(
         GitopsResource.environment_id == environment_id,
-        GitopsResource.type == "git-repository",
+        GitopsResource.type.in_(types),
         GitopsResource.deleted_at.is_(None),
     )
     return (await session.execute(query)).scalar_one_or_none()

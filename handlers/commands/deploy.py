@@ -7,16 +7,16 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from bot import pinning
 from bot.context import Context
 from bot.core.deployments import short
 from bot.core.errors import TemporaryError, UserError
-from bot.core.manifests import own_source_name
 from bot.core.results import Result, done
 from bot.core.roles import Role
 from bot.inputs import Evidence, read
 from bot.registry import command
-from bot.store import deliveries, deployments, heads, pins, projects
-from bot.store.deployments import Place, Wish, keep_branch, patience
+from bot.store import deliveries, deployments, heads, pins
+from bot.store.deployments import Place, Wish, patience
 from bot.store.transactions import Transaction
 from bot.targets import chosen
 
@@ -64,7 +64,8 @@ async def _plan(ctx: Context, args: Args, where: Place, commit: str) -> Plan:
     branch = await _branch(ctx, where, commit, behind=args.behind)
     evidence = await read(ctx.forge, where, commit)
     if evidence.inputs.missing:
-        raise UserError("path_missing", f"`{where.environment.path}` does not exist at {short(commit)}")
+        gone = ", ".join(f"`{path}`" for path, oid in evidence.inputs.paths.items() if not oid)
+        raise UserError("path_missing", f"{gone} does not exist at {short(commit)}")
     return Plan(where, commit, branch, evidence)
 
 
@@ -111,26 +112,13 @@ async def _branch(ctx: Context, where: Place, commit: str, *, behind: bool) -> s
             f"{short(commit)} lacks commits of `{environment.branch}`, so deploying it would take them out of "
             f"{where.title}; bring the branch up to date, or say `--behind`",
         )
-    tip = await ctx.forge.branch_head(name, ctx.change.head_branch)
-    if tip is not None and await ctx.forge.is_ancestor(name, commit, tip):
-        return ctx.change.head_branch
-    kept = keep_branch(where)
-    await ctx.forge.set_branch(name, kept, commit)
-    return kept
+    return await pinning.reach(ctx.forge, where, commit, ctx.change.head_branch)
 
 
 async def _pin(tx: Transaction, ctx: Context, plan: Plan) -> None:
     """The rows: the environment's own source, the deployment, the pin; the cluster follows them."""
     where, environment = plan.where, plan.where.environment
-    source = await projects.ensure_object(
-        tx.session,
-        where.project,
-        type="git-repository",
-        cluster=environment.cluster,
-        name=own_source_name(environment.name),
-        environment_id=environment.id,
-        repository=where.repository,
-    )
+    source = await pins.own_source(tx, where)
     wish = Wish(
         commit=plan.commit,
         source_id=source.id,

@@ -4,7 +4,7 @@ import msgspec
 
 from bot.context import Context
 from bot.core.conversation import code, escape
-from bot.core.deployments import commit_of, short
+from bot.core.deployments import short
 from bot.core.results import Result, done
 from bot.core.roles import Role
 from bot.registry import command
@@ -24,15 +24,15 @@ async def status(ctx: Context, args: Args) -> Result:
     async with ctx.store.read() as session:
         lines = []
         for where in await places(session, ctx.repository):
-            _, kustomization = await sources_of(session, where)
+            _, applier = await sources_of(session, where)
+            live = await deployments.live_commit(session, where.environment.id, applier)
             pin = await projects.live_pin(session, where.environment.id)
             newest = await deployments.newest(session, where.environment.id)
-            lines.append(_line(where, kustomization, pin, newest))
+            lines.append(_line(where, applier, live, pin, newest))
     return done("\n".join(lines))
 
 
-def _line(where: Place, row: GitopsResource, pin: Pin | None, newest: Deployment | None) -> str:
-    live = commit_of(row.last_applied_revision)
+def _line(where: Place, row: GitopsResource, live: str | None, pin: Pin | None, newest: Deployment | None) -> str:
     follows = f"follows {code(where.environment.branch)}"
     if pin is not None:
         follows = f"pinned to {code(short(pin.commit_hash))}" + (f" of #{pin.pull_request}" if pin.pull_request else "")

@@ -1,17 +1,20 @@
 """Have Flux reconcile now instead of at its next interval."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.context import Context
 from bot.core import fluxobjects
-from bot.core.deployments import commit_of, short
+from bot.core.deployments import short
 from bot.core.errors import UserError
 from bot.core.results import Result, done
 from bot.core.roles import Role
+from bot.objects import KIND_OF
 from bot.registry import command
+from bot.store import deployments
 from bot.store.deployments import Place
 from bot.targets import chosen, sources_of
 from models import GitopsResource
@@ -30,26 +33,29 @@ async def sync(ctx: Context, args: Args) -> Result:
     async with ctx.store.read() as session:
         sources = [await sources_of(session, where) for where in places]
     asked = set()
-    for where, (source, kustomization) in zip(places, sources, strict=True):
+    for where, (source, applier) in zip(places, sources, strict=True):
         cluster = ctx.cluster(where.environment.cluster)
-        await _refuse_suspended(ctx, where, "Kustomization", kustomization.namespace, kustomization.name)
-        if source.id not in asked:
-            await _refuse_suspended(ctx, where, "GitRepository", source.namespace, source.name)
-            token = fluxobjects.token(ctx.store.clock())
-            await cluster.request_reconcile("GitRepository", source.namespace, source.name, token)
-            asked.add(source.id)
-    told = ", ".join(_told(where, row) for where, (_, row) in zip(places, sources, strict=True))
-    return done(f"Asked Flux to reconcile {told}")
+        await _resumed(ctx, where, KIND_OF[applier.type], applier.namespace, applier.name)
+        place = KIND_OF[source.type], source.namespace, source.name
+        if (where.environment.cluster, place) not in asked:
+            await _resumed(ctx, where, *place)
+            await cluster.request_reconcile(*place, fluxobjects.token(ctx.store.clock()))
+            asked.add((where.environment.cluster, place))
+    async with ctx.store.read() as session:
+        told = [await _told(session, where, row) for where, (_, row) in zip(places, sources, strict=True)]
+    return done(f"Asked Flux to reconcile {', '.join(told)}")
 
 
-def _told(where: Place, row: GitopsResource) -> str:
-    applied = commit_of(row.last_applied_revision)
+async def _told(session: AsyncSession, where: Place, row: GitopsResource) -> str:
+    applied = await deployments.live_commit(session, where.environment.id, row)
     return f"`{where.title}`" + (f" (has {short(applied)})" if applied else "")
 
 
-async def _refuse_suspended(ctx: Context, where: Place, kind: str, namespace: str, name: str) -> None:
+async def _resumed(ctx: Context, where: Place, kind: str, namespace: str, name: str) -> dict[str, Any]:
+    """The object; what is not there, or suspended, cannot be asked for anything."""
     found = await ctx.cluster(where.environment.cluster).get(kind, namespace, name)
     if found is None:
         raise UserError("object_missing", f"{kind} {namespace}/{name} is not in the cluster; `/enable` makes it again")
     if found["spec"].get("suspend"):
         raise UserError("suspended", f"{kind} {namespace}/{name} is suspended; resume it with the flux CLI first")
+    return found

@@ -9,7 +9,6 @@ from bot.context import Context
 from bot.core.calls import Call
 from bot.core.config_changes import arrived_call
 from bot.core.deployments import Phase, short
-from bot.core.errors import UserError
 from bot.core.events import Pushed
 from bot.core.results import Result, done, ignored
 from bot.inputs import Evidence, read
@@ -129,9 +128,7 @@ def _pinned(where: Place, pin: Pin) -> Result:
 
 
 async def _wish(tx: Transaction, ctx: Context, where: Place, args: Follow, evidence: Evidence) -> Wish:
-    source = await projects.shared_source(tx.session, where.project, where.environment.cluster, args.branch)
-    if source is None:
-        raise UserError("not_enabled", f"nothing follows {args.branch} here; `/enable` sets it up")
+    source = await projects.followed(tx.session, where.project, where.environment)
     return Wish(
         commit=args.commit,
         source_id=source.id,

@@ -153,7 +153,7 @@ def test_environments_of_a_single_project() -> None:
     [
         ("approvals", "2"), ("approvers", "[user:a]"), ("deployers", "[user:a]"), ("deploy_from", "merged"),
         ("freeze", "['Fri 16:00 - Mon 08:00 UTC']"), ("forks", "true"), ("checks", "[x]"), ("up_to_date", "true"),
-        ("reviews_count", "true"), ("auto_sync", "false"), ("helm", "{chart: a}"), ("adopt", "a/b"),
+        ("reviews_count", "true"), ("auto_sync", "false"), ("adopt", "a/b"),
     ],
 )  # fmt: skip
 def test_a_gate_that_is_not_kept_yet_is_told(field: str, value: str) -> None:

@@ -296,6 +296,46 @@ def test_a_chart_from_elsewhere(name: str) -> None:
     assert settle_elsewhere(facts(kustomization=found, source=None, newer=LATER)) == step
 
 
+def image(
+    digest: str = "sha256:new",
+    *,
+    ready: tuple[str, str, str] = ("True", "Succeeded", "stored artifact"),
+    generation: int = 1,
+    stalled: tuple[str, str] | None = None,
+) -> dict[str, Any]:
+    conditions = [condition("Ready", *ready, 1)]
+    if stalled:
+        conditions.append(condition("Stalled", "True", *stalled, 1))
+    status = {"conditions": conditions, "artifact": {"revision": f"1.2.0@{digest}"}}
+    metadata = {"name": "chart-web", "generation": generation}
+    return {"kind": "OCIRepository", "metadata": metadata, "spec": {}, "status": status}
+
+
+def pulled(digest: str) -> dict[str, Any]:
+    found = release(number=3)
+    found["status"]["history"][0]["ociDigest"] = digest
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "release", "step"),
+    [
+        (image(), pulled("sha256:new"), Succeed(None, True)),
+        (image(), pulled("sha256:old"), Wait("Flux has fetched the chart")),
+        (image(generation=2), pulled("sha256:new"), Wait("Flux is fetching the chart")),
+        (
+            image(ready=("False", "OCIArtifactPullFailed", "not found")),
+            pulled("sha256:old"),
+            Wait("failing, Flux retries: not found", failing=True, failure_seen="not found"),
+        ),
+        (image(stalled=("URLInvalid", "no address")), pulled("sha256:old"), Fail("source_failed", "no address")),
+    ],
+)
+def test_a_chart_that_is_an_image(source: dict[str, Any], release: dict[str, Any], step: Step) -> None:
+    """Another version changes the source only: it is live when the release has what the source holds."""
+    assert settle_elsewhere(facts(kustomization=release, source=source, number=3)) == step
+
+
 def test_where_the_chart_is() -> None:
     """Flux names its HelmChart in the release's status."""
     assert chart_place(release()) == ("project-1", "project-1-web")

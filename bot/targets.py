@@ -55,7 +55,7 @@ def matching(all_: Sequence[Place], target: str) -> list[Place]:
 
 async def _touched(ctx: Context, target: str, fitting: Sequence[Place]) -> list[Place]:
     """Those that are made of what this change changes; a change that is behind does not tell what it changes."""
-    touched = [where for where in fitting if await _touches(ctx, where)]
+    touched = [where for where in fitting if await _touches(ctx, where)] if ctx.pull_request is not None else []
     if not touched:
         known = _listed(fitting, " or ")
         raise UserError("target_ambiguous", f"{code(target, 100)} is in several projects; say {known}")

@@ -27,6 +27,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     commit: str | None = None  # the commit that was commented on, where it was not a pull request
     line: int | None = None  # the line of the comment, from 1
     comment_id: str | None = None
+    operator: bool = False  # asked for on the command line: the operator may do everything
 
     @property
     def run_id(self) -> uuid.UUID:

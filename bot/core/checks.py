@@ -278,6 +278,11 @@ def _gate(found: Object) -> Check:
     return Check("gate_missing", Level.WARNING, text, _add_argument(found, f"--feature-gates={GATE}=true"))
 
 
+def cancels(controller: Object) -> bool:
+    """Whether kustomize-controller leaves the health checks of an older revision when a newer one is there."""
+    return _gate(controller).level is Level.OK
+
+
 def _default_account(name: str, found: Object) -> Check:
     if any(arguments(found, "--default-service-account")):
         return Check("default_account_missing", Level.OK, f"{name} runs with --default-service-account")

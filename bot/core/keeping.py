@@ -9,6 +9,7 @@ from bot.core.errors import UserError
 
 LONGEST = timedelta(days=30)
 FREED, TURN = "freed", "turn"  # the works that follow the end of a lock
+REACH = "reach"  # the work that has a branch lead to what is pinned
 _SPAN = re.compile(r"(?=.)(?:(\d{1,3})d)?(?:(\d{1,4})h)?(?:(\d{1,6})m)?")
 _TENS = {1: "st", 2: "nd", 3: "rd"}
 
@@ -59,4 +60,15 @@ def turn_call(forge: str, repository: str, lock: UUID, actor: str, number: int |
         actor=actor,
         number=number,
         arguments={"lock": str(lock)},
+    )
+
+
+def reach_call(forge: str, repository: str, environment: UUID, deployment: UUID) -> Call:
+    """Have a branch lead to what an environment is pinned to, once the forge answers."""
+    return Call(
+        kind="work",
+        name=REACH,
+        key=f"{forge}:{repository}:reach:{deployment}",
+        actor="sluice",
+        arguments={"environment": str(environment)},
     )

@@ -20,6 +20,7 @@ from models import Deployment, Environment, GitopsResource, Project, Repository
 
 _NOT_SUCCEEDED = tuple(phase for phase in Phase if phase is not Phase.SUCCEEDED)
 NOT_CHECKED = "health not checked"
+NOT_LET_THROUGH = (Phase.WAITING, Phase.SUPERSEDED, Phase.REJECTED, Phase.CANCELLED)
 SYNC_ENDS = {Phase.SUCCEEDED: "completed", Phase.FAILED: "failed", Phase.TIMED_OUT: "failed"}
 SHORTEST_TIMEOUT = timedelta(seconds=30)  # Flux takes a shorter one for this
 
@@ -91,7 +92,7 @@ async def of_run(session: AsyncSession, run_id: UUID, environment_id: UUID) -> D
 
 
 async def latest(
-    session: AsyncSession, environment_id: UUID, *, without: Collection[str] = (), limit: int = 1
+    session: AsyncSession, environment_id: UUID, *, without: Collection[str] = (), limit: int = 1, offset: int = 0
 ) -> Sequence[Deployment]:
     """The last deployments of an environment, newest first."""
     query = (
@@ -99,6 +100,7 @@ async def latest(
         .where(Deployment.environment_id == environment_id, Deployment.status.not_in(without))
         .order_by(Deployment.number.desc())
         .limit(limit)
+        .offset(offset)
     )
     return (await session.execute(query)).scalars().all()
 
@@ -116,6 +118,12 @@ async def live_commit(session: AsyncSession, environment_id: UUID, applier: Gito
     return None if last is None else last.live_revision or last.commit_hash
 
 
+async def waiting(session: AsyncSession, environment_id: UUID) -> Deployment | None:
+    """The deployment that waits in an environment."""
+    query = sa.select(Deployment).where(Deployment.environment_id == environment_id, Deployment.status == Phase.WAITING)
+    return (await session.execute(query)).scalar_one_or_none()
+
+
 async def one_at_a_time(session: AsyncSession, environment_id: UUID) -> None:
     """Until the end of the transaction nobody else opens a deployment of the environment or moves its pin."""
     await session.execute(sa.select(Environment.id).where(Environment.id == environment_id).with_for_update())
@@ -127,6 +135,28 @@ async def of_commit(session: AsyncSession, environment_id: UUID, commit: str) ->
         Deployment.environment_id == environment_id, Deployment.commit_hash == commit
     )
     return (await session.execute(query.limit(1))).scalar_one_or_none() is not None
+
+
+async def succeeded(
+    session: AsyncSession,
+    environment_id: UUID,
+    *,
+    commit: str = "",
+    number: int | None = None,
+    id: UUID | None = None,
+    limit: int = 50,
+) -> Sequence[Deployment]:
+    """Deployments of an environment that came to a good end, newest first; `commit` may be the beginning of one."""
+    query = sa.select(Deployment).where(
+        Deployment.environment_id == environment_id, Deployment.status == Phase.SUCCEEDED
+    )
+    if commit:
+        query = query.where(Deployment.commit_hash.startswith(commit, autoescape=True))
+    if number is not None:
+        query = query.where(Deployment.number == number)
+    if id is not None:
+        query = query.where(Deployment.id == id)
+    return (await session.execute(query.order_by(Deployment.number.desc()).limit(limit))).scalars().all()
 
 
 async def last_of_commit(session: AsyncSession, environment_id: UUID, commit: str) -> Deployment | None:

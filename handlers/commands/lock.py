@@ -43,6 +43,7 @@ def _claim(ctx: Context, args: Args) -> Claim:
     change = ctx.pull_request
     return Claim(
         owner=ctx.run.actor,
+        owner_id=ctx.call.actor_id,
         pull_request=change.number if change is not None and change.state == "open" else None,
         reason=args.reason,
         span=span(args.for_) if args.for_ else None,

@@ -51,7 +51,7 @@ async def _meant(tx: Transaction, ctx: Context, where: Place) -> Lock:
     """One's own, else that of another, which only an admin may end."""
     environment = where.environment.id
     await locks.clear(tx, where)
-    mine = await locks.of_person(tx.session, environment, ctx.run.actor, "")
+    mine = await locks.of_person(tx.session, environment, ctx.run.actor, ctx.call.actor_id)
     if mine is not None:
         return mine
     other = await locks.held(tx.session, environment, tx.now)

@@ -1,14 +1,14 @@
-"""A lock ended: the next in line is told, or the environment goes on as it would without."""
+"""What follows a lock or a rollback: the next in line is told, the environment goes on, its commit stays in reach."""
 
 from uuid import UUID
 
 import msgspec
 
-from bot import following
+from bot import following, pinning
 from bot.context import Context
 from bot.core.conversation import escape
 from bot.core.deployments import short
-from bot.core.keeping import FREED, TURN, until
+from bot.core.keeping import FREED, REACH, TURN, until
 from bot.core.results import Result, done, ignored
 from bot.registry import work
 from bot.store import deployments, projects
@@ -26,6 +26,12 @@ class Turn(msgspec.Struct, frozen=True):
     """A lock went to the next in line."""
 
     lock: str
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """The environment was pinned to a commit while the forge did not answer."""
+
+    environment: str
 
 
 @work(TURN)
@@ -64,3 +70,16 @@ async def _follow_again(ctx: Context, where: Place, spot: following.Spot) -> Res
             return ignored(f"{where.title} stays: {why}")
         await following.again(tx, ctx, where, pin, spot)
     return done(f"{where.title} follows {environment.branch} again, at {short(spot.commit)}")
+
+
+@work(REACH)
+async def reach(ctx: Context, args: Reach) -> Result:
+    """Have a branch lead to the commit, if none does."""
+    async with ctx.store.read() as session:
+        where = await deployments.place(session, UUID(args.environment))
+        pin = await projects.live_pin(session, where.environment.id)
+    if pin is None:
+        return ignored(f"{where.title} has no pin any more")
+    cluster = ctx.cluster(where.environment.cluster)
+    made = await pinning.keep_reachable(ctx.store, ctx.forge, cluster, pin, ctx.credentials)
+    return done(f"{short(pin.commit_hash)} is reached by " + ("a branch of Sluice's" if made else pin.branch))

@@ -1,0 +1,178 @@
+"""Go back to what succeeded in an environment before."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from bot import pinning
+from bot.context import Context
+from bot.core import checks, fluxobjects, rollbacks
+from bot.core.conversation import code, escape
+from bot.core.deployments import duration, short
+from bot.core.errors import BotError, TemporaryError, UserError
+from bot.core.keeping import reach_call
+from bot.core.results import Result, done
+from bot.core.roles import Role
+from bot.core.rollbacks import Commit, Id, Number, Past, Steps
+from bot.registry import command
+from bot.store import deployments, holds, locks, pins, runs
+from bot.store.deployments import Place, Wish, patience
+from bot.store.transactions import Transaction
+from bot.targets import chosen
+from models import Deployment, GitopsResource
+
+FORGE_PATIENCE = 3.0  # seconds; going back does not wait for the forge
+LOOKED_AT = 500  # deployments that steps are counted in
+
+
+class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where to go back, to what, and why."""
+
+    target: Annotated[str, Meta(description="[project/]environment")]
+    to: Annotated[
+        str | None,
+        Meta(description="how many revisions back, a commit, or a deployment (#12)", extra={"positional": True}),
+    ] = None
+    reason: Annotated[str | None, Meta(description="why, for those who read the log")] = None
+
+
+@dataclass(frozen=True)
+class Way:
+    """A deployment that succeeded, and how Flux reaches its commit now; unsure: the forge did not say."""
+
+    old: Deployment
+    branch: str
+    sure: bool
+
+
+@command("rollback", needs=Role.DEPLOYER)
+async def rollback(ctx: Context, args: Args) -> Result:
+    """Go back at once to a revision that succeeded in this environment before: the last one, or the one that you name.
+
+    It overtakes whatever is on its way, and asks for no approvals. The environment is held there: pushes, /deploy and
+    /promote stay out until /resume.
+    """
+    lines = [await _one(ctx, args, where) for where in await chosen(ctx, (args.target,))]
+    return done("\n".join(lines))
+
+
+async def _one(ctx: Context, args: Args, where: Place) -> str:
+    ctx.cluster(where.environment.cluster)
+    old = await _meant(ctx, where, args.to)
+    way = await _way(ctx, where, old)
+    async with ctx.store.write() as tx:
+        await _go_back(tx, ctx, args, where, way)
+    later = await _when(ctx, where)
+    text = (
+        f"`{where.title}` goes back to {short(old.commit_hash)}, which was live here with deployment `#{old.number}`. "
+        f"It is held there: `/resume {where.title}` lets deployments in again."
+    )
+    unsure = "" if way.sure else " The forge did not answer; that a branch leads to the commit is seen to later."
+    return text + unsure + later
+
+
+# What is meant.
+
+
+async def _meant(ctx: Context, where: Place, word: str | None) -> Deployment:
+    wish, environment = rollbacks.read(word), where.environment.id
+    async with ctx.store.read() as session:
+        match wish:
+            case Steps():
+                rows = await deployments.succeeded(session, environment, limit=LOOKED_AT)
+                present = await deployments.newest(session, environment, without=deployments.NOT_LET_THROUGH)
+                past = [Past(number=row.number, commit=row.commit_hash, trigger=row.trigger) for row in rows]
+                found = rollbacks.back(past, present.commit_hash if present else None, wish.count)
+                rows = [row for row in rows if found is not None and row.number == found.number]
+            case Number():
+                rows = await deployments.succeeded(session, environment, number=wish.number)
+            case Id():
+                rows = await deployments.succeeded(session, environment, id=wish.id)
+            case Commit():
+                rows = await deployments.succeeded(session, environment, commit=wish.prefix)
+    if not rows:
+        raise _never(where, word)
+    if len({row.commit_hash for row in rows}) > 1:
+        raise UserError("usage", f"{code(word or '', 60)} begins more than one commit that was live here; write more")
+    return rows[0]
+
+
+def _never(where: Place, word: str | None) -> UserError:
+    what = f"{code(word, 60)} never succeeded" if word else "nothing else succeeded before"
+    return UserError("never_deployed_here", f"{what} in {where.title}; `/history {where.title}` lists what did")
+
+
+async def _way(ctx: Context, where: Place, old: Deployment) -> Way:
+    """The branch by which Flux fetches the commit; that of old where the forge does not answer."""
+    former = old.branch or where.environment.branch
+    try:
+        async with asyncio.timeout(FORGE_PATIENCE):
+            return Way(old, await pinning.reach(ctx.forge, where, old.commit_hash, former), True)
+    except (TemporaryError, TimeoutError):
+        return Way(old, former, False)
+
+
+# What is done.
+
+
+async def _go_back(tx: Transaction, ctx: Context, args: Args, where: Place, way: Way) -> None:
+    """The deployment, the pin and the hold: what was known when it succeeded is known still."""
+    environment, old = where.environment, way.old
+    await deployments.one_at_a_time(tx.session, environment.id)
+    await _refuse_others_lock(tx, ctx, where)
+    source = await pins.own_source(tx, where)
+    wish = Wish(
+        commit=old.commit_hash,
+        source_id=source.id,
+        trigger="rollback",
+        requested_by=ctx.run.actor,
+        inputs_digest=old.inputs_digest,
+        config_digest=old.config_digest,
+        policy_digest=ctx.policy_digest,
+        run_id=ctx.run.id,
+        pull_request=ctx.call.number,
+        patience=patience(environment),
+    )
+    deployment = await deployments.open_(tx, where, wish)
+    await pins.set_(tx, deployment, branch=way.branch, pinned_by=ctx.run.actor)
+    await holds.set_(tx, where, deployment, by=ctx.run.actor, reason=args.reason)
+    if not way.sure:
+        call = reach_call(where.repository.provider, where.repository.forge_id, environment.id, deployment.id)
+        await runs.start(tx, where.repository, call)
+
+
+async def _refuse_others_lock(tx: Transaction, ctx: Context, where: Place) -> None:
+    lock = await locks.kept_from(tx.session, where.environment.id, ctx.run.actor, ctx.call.actor_id, tx.now)
+    if lock is not None and ctx.role < Role.ADMIN:
+        text = f"`{where.title}` is locked by {escape(lock.owner)}; they or an admin may roll it back"
+        raise UserError("lock_conflict", text)
+
+
+# When it takes effect.
+
+
+async def _when(ctx: Context, where: Place) -> str:
+    """Without its feature gate Flux first waits for the health checks of what is on its way."""
+    cluster, environment = ctx.cluster(where.environment.cluster), where.environment
+    try:
+        async with ctx.store.read() as session:
+            applied = await session.get_one(GitopsResource, environment.gitops_resource_id)
+        if applied.type != "kustomization":
+            return ""
+        found = await cluster.get("Kustomization", applied.namespace, applied.name)
+        controller = await cluster.get("Deployment", checks.FLUX_NAMESPACE, checks.CONTROLLER_OF["Kustomization"])
+    except BotError:
+        return ""
+    if found is None or controller is None or not fluxobjects.progresses(found) or checks.cancels(controller):
+        return ""
+    timeout = duration(environment.config.get("timeout", "5m"))
+    since = fluxobjects.moment_of(fluxobjects.condition_of(found, "Ready").get("lastTransitionTime"))
+    end = (since or ctx.store.clock()) + timeout + timedelta(seconds=1)
+    return (
+        f" Flux runs without its feature gate {checks.GATE}, so it waits for the health checks of what is on its way "
+        f"first: this takes effect at {end:%H:%M:%S} UTC at the latest."
+    )

@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 
 import migrations
 from bot.core.errors import ConfigError
+from bot.store import sqlite
 
 BUSY_MS = 30_000
 READY_SECONDS = 5.0
@@ -112,27 +113,25 @@ class Database:
 def _sqlite_engine(url: str, begin: str, *, pool: int = 0, pragmas: tuple[str, ...] = ()) -> AsyncEngine:
     """An engine whose transactions begin as told: the driver's own would begin too late and lose updates."""
     pooling: dict[str, Any] = {"pool_size": pool, "max_overflow": 0} if pool else {"poolclass": NullPool}
-    engine = create_async_engine(url, connect_args={"timeout": BUSY_MS / 1000}, **pooling)
+    path = sa.make_url(url).database or ""
 
-    def connected(connection: Any, record: Any) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *pragmas):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+    async def connected() -> sqlite.Connection:
+        connection = sqlite.Connection(lambda: open_sqlite(path, pragmas=pragmas))
+        await connection
+        return connection
 
     def begun(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
+        connection.connection.driver_connection.begin(begin)  # type: ignore[union-attr] # it is as `connected` made it
 
-    sa.event.listen(engine.sync_engine, "connect", connected)
+    engine = create_async_engine(url, async_creator=connected, **pooling)
     sa.event.listen(engine.sync_engine, "begin", begun)
     return engine
 
 
-def open_sqlite(path: str, *, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
-    """A plain connection with the promises of the engines above, for the intake's own thread."""
+def open_sqlite(path: str, *, busy_ms: int = BUSY_MS, pragmas: tuple[str, ...] = ()) -> sqlite3.Connection:
+    """A connection as all are here: it waits for locks and for the disk, and checks foreign keys."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    for pragma in (f"busy_timeout={busy_ms}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in (f"busy_timeout={busy_ms}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *pragmas):
         connection.execute(f"PRAGMA {pragma}")
     return connection
 
@@ -246,21 +245,21 @@ def _in_thread(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 
 
 async def _migrate(url: str, revision: str, before: Before | None, listen: Callable[..., None] | None = None) -> None:
-    sqlite = sa.make_url(url).get_backend_name() == "sqlite"
+    on_sqlite = sa.make_url(url).get_backend_name() == "sqlite"
     # Rebuilding a table on SQLite drops the old one: foreign keys would take the rows that point at it along.
     engine = (
         _sqlite_engine(url, "BEGIN EXCLUSIVE", pragmas=("foreign_keys=OFF",))
-        if sqlite
+        if on_sqlite
         else create_async_engine(url, poolclass=NullPool)
     )
     if listen is not None:
         sa.event.listen(engine.sync_engine, "before_cursor_execute", listen)
     try:
         async with engine.begin() as connection:
-            if not sqlite:
+            if not on_sqlite:
                 await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             await connection.run_sync(_run, revision, before)
-            if sqlite and (await connection.exec_driver_sql("PRAGMA foreign_key_check")).first() is not None:
+            if on_sqlite and (await connection.exec_driver_sql("PRAGMA foreign_key_check")).first() is not None:
                 raise RuntimeError("the migration left rows that point at nothing; nothing was changed")
     finally:
         await engine.dispose()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import cyclopts
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -407,8 +407,64 @@ def purge(*, events_older_than: str) -> None:
     out.print(f"{count} events were removed.")
 
 
+FOR_OPERATORS = Group("The commands of comments, for operators", sort_key=10)
+SHOWN_OTHERWISE = frozenset({"help"})
+
+
+def _declare_commands() -> None:
+    """Each slash command is a command here as well, with the words of a comment."""
+    for found in registry.commands().values():
+        if found.name not in app and found.name not in SHOWN_OTHERWISE:
+            _declare_command(found)
+
+
+def _declare_command(found: registry.Command) -> None:
+    def carry_out(
+        repository: str,
+        /,
+        *words: Annotated[str, Parameter(allow_leading_hyphen=True)],
+        pull_request: int | None = None,
+        forge: str | None = None,
+        wait: bool = True,
+    ) -> None:
+        from bot import operating
+
+        user = getpass.getuser()
+        order = operating.Order(
+            command=found.name,
+            repository=repository,
+            words=words,
+            user=user,
+            forge=forge,
+            pull_request=pull_request,
+            wait=wait,
+        )
+        sys.exit(0 if asyncio.run(operating.carry_out(_settings(), order, _say)) else 1)
+
+    written = found.usage.removeprefix(f"/{found.name}").strip()
+    carry_out.__doc__ = f"""{found.summary}
+
+    Parameters
+    ----------
+    repository
+        Its full name: owner/name.
+    words
+        As in a comment: {written or "none"}
+    pull_request
+        The pull request that it is about, where the command wants one.
+    forge
+        github or gitea, where both are configured.
+    wait
+        Until it has ended, with all that it started; --no-wait only has it queued.
+    """
+    app.command(carry_out, name=found.name, group=FOR_OPERATORS, help_format="plaintext")
+
+
 def main(arguments: Annotated[list[str] | None, Parameter(show=False)] = None) -> None:
     """Run the command line; exit code 0 done, 1 failed, 2 misused."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] not in app or words[0].startswith("-"):
+        _declare_commands()
     try:
         app(arguments, exit_on_error=False, print_error=True, error_console=err)
     except cyclopts.CycloptsError:

@@ -1,0 +1,111 @@
+"""The commands of comments from the command line, while another process works: also with the forge down."""
+
+import asyncio
+import os
+import sys
+from typing import NamedTuple
+
+from models import Lock, Run, UnifiedEvent
+from tests.flows.test_rollback import holds, live_twice, newest
+from tests.world import World
+
+USER = "oper8tor"
+
+
+class Ended(NamedTuple):
+    """How a command ended, and what it said."""
+
+    code: int | None
+    out: str
+    err: str
+
+
+async def sluice(world: World, *words: str) -> Ended:
+    """Run it in a process of its own, with the settings of the one that works."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
+    environ = clean | world.place.town.environ() | {"LOGNAME": USER, "COLUMNS": "200"}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "bot", *words),
+        env=environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return Ended(process.returncode, out.decode(), err.decode())
+
+
+async def test_rolled_back_while_the_forge_is_down(world: World) -> None:
+    """Nothing is asked of the forge: the old revision is live, and what is to be said is said when it is back."""
+    first, _ = await live_twice(world)
+    world.forge.fail_next("*", f"/repos/{world.repository}/*", 502, times=100_000)
+
+    ended = await sluice(world, "rollback", world.repository, "development", "--reason", "the forge burns")
+
+    assert ended.code == 0, ended
+    assert f"`development` goes back to {first[:7]}" in ended.out
+    assert "The forge did not answer" in ended.out
+    last = await newest(world)
+    assert f"#{last.number} Live: {first[:7]}" in ended.out
+    assert (last.trigger, last.status, last.requested_by) == ("rollback", "succeeded", f"operator:{USER}")
+    assert (world.live(), [hold.set_by for hold in await holds(world)]) == ("development", [f"operator:{USER}"])
+    [run] = await world.runs("rollback")
+    [event] = await world.rows(UnifiedEvent, UnifiedEvent.action == "run.queued", UnifiedEvent.resource_id == run.id)
+    assert (event.event_type, event.actor) == ("audit", f"operator:{USER}")
+
+    world.forge.clear_faults()
+    await world.settled(60, hurry=True)
+    assert world.states(first)[-1] == "success"
+    assert [run.status for run in await world.runs("reach")] == ["done"]
+
+
+async def test_ends_and_their_codes(world: World) -> None:
+    """0 done, 1 refused or failed, 2 misused; what is misused writes nothing."""
+    await live_twice(world)
+    name = world.repository
+    before = len(await world.runs())
+
+    misused = await sluice(world, "rollback", name)
+    refused, unknown, shown, locked, later = await asyncio.gather(
+        sluice(world, "rollback", name, "development", "9"),
+        sluice(world, "status", "acme/nothing"),
+        sluice(world, "history", name, "development"),
+        sluice(world, "lock", name, "development", "--for=2h", "--reason", "maintenance"),
+        sluice(world, "sync", name, "--no-wait"),
+    )
+
+    assert (misused.code, misused.out) == (2, "")
+    assert "sluice rollback REPOSITORY <target>" in misused.err
+    assert (refused.code, unknown.code, shown.code, locked.code, later.code) == (1, 1, 0, 0, 0)
+    assert "never succeeded" in refused.out
+    assert "repository_unknown" in unknown.err
+    assert "`#1`" in shown.out
+    assert "is queued" in later.out
+    assert "`development` is yours until" in locked.out
+    await world.settled()
+    assert len(await world.runs()) == before + 4
+    operators = await world.rows(Run, Run.actor == f"operator:{USER}", Run.repository_id == await world.repository_id())
+    assert {run.name for run in operators} == {"rollback", "history", "lock", "sync"}
+    [lock] = await world.rows(Lock, Lock.owner == f"operator:{USER}")
+    assert lock.pull_request is None
+
+    await world.comment("/unlock development")
+    assert (await world.results("unlock"))[-1] == ("refused", "lock_conflict")
+    await world.comment("/unlock development", by="alice")
+    assert (await world.results("unlock"))[-1] == ("done", None)
+
+
+async def test_enabled_from_the_command_line(world: World) -> None:
+    """Each step is shown, and the end is waited for; the pull request is asked about where one is named."""
+    ended = await sluice(world, "enable", world.repository, "development")
+
+    assert ended.code == 0, ended
+    assert ended.out.count(": completed") == 8
+    assert "Live: " in ended.out
+    assert world.live() == "development"
+    number = world.open_pull_request({"topic.txt": "x"})
+    await world.settled()
+    deployed = await sluice(world, "deploy", world.repository, "development", f"--pull-request={world.number}")
+    assert deployed.code == 0, deployed
+    assert number[:7] in deployed.out
+    [pin] = await world.pins()
+    assert (pin.commit_hash, pin.pull_request) == (number, world.number)

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from bot import charts, objects, pinning
+from bot import adopting, charts, objects, pinning
 from bot.core import fluxobjects, settling, settling_helm
 from bot.core.deployments import UNSETTLED, Phase, short
 from bot.core.errors import StaleObject, TemporaryError, UserError
@@ -45,6 +45,18 @@ class Case:
     def kind(self) -> str:
         """What applies the environment."""
         return objects.KIND_OF[self.kustomization.type]
+
+    @property
+    def adopted(self) -> bool:
+        """Whether others keep what applies it."""
+        return projects.is_adopted(self.where.environment)
+
+    @property
+    def source_place(self) -> tuple[str, str, str]:
+        """Kind, namespace and name of the source; what others keep goes by one of theirs."""
+        if self.adopted and self.source_object is not None:
+            return adopting.place_of(self.source_object)
+        return objects.KIND_OF[self.source.type], self.source.namespace, self.source.name
 
     @property
     def elsewhere(self) -> bool:
@@ -124,13 +136,18 @@ class Deployer:
             )
 
     async def _look(self, case: Case, cluster: Cluster) -> None:
-        source, applied = case.source, case.kustomization
-        case.source_object = await cluster.get(objects.KIND_OF[source.type], source.namespace, source.name)
-        case.kustomization_object = await cluster.get(case.kind, applied.namespace, applied.name)
+        applied = case.kustomization
+        case.kustomization_object = found = await cluster.get(case.kind, applied.namespace, applied.name)
+        theirs = case.adopted
+        case.source_object = await (adopting.source_of(cluster, found) if theirs else cluster.get(*case.source_place))
         place = settling_helm.chart_place(case.kustomization_object) if case.kind == "HelmRelease" else None
         case.chart_object = await cluster.get("HelmChart", *place) if place else None
 
     def _next(self, case: Case) -> Step:
+        found = case.kustomization_object
+        if case.adopted and found and not adopting.is_permitted(case.where.repository, found, case.source_object):
+            refused = adopting.refused(case.where.environment.config["adopt"])
+            return settling.Fail(refused.code, refused.message)
         if case.elsewhere:
             return settling_helm.settle_elsewhere(self._facts(case))
         if case.kind == "HelmRelease":
@@ -141,8 +158,8 @@ class Deployer:
         deployment = case.deployment
         return Facts(
             revision=deployment.commit_hash,
-            source_name=case.source.name,
-            pinned=case.source.environment_id is not None,
+            source_name=case.source_place[2],
+            pinned=case.source.environment_id is not None and not case.adopted,
             number=deployment.number,
             source=case.source_object,
             kustomization=case.kustomization_object,
@@ -186,12 +203,13 @@ class Deployer:
     async def _repeat_lost(self, case: Case, cluster: Cluster) -> bool:
         """Make the requests that were noted but never made; whether there were any."""
         deployment, repeated = case.deployment, False
-        for kind, row, found, request in (
-            (objects.KIND_OF[case.source.type], case.source, case.source_object, deployment.source_token),
-            (case.kind, case.kustomization, case.kustomization_object, deployment.kustomization_token),
+        applier = case.kind, case.kustomization.namespace, case.kustomization.name
+        for place, found, request in (
+            (case.source_place, case.source_object, deployment.source_token),
+            (applier, case.kustomization_object, deployment.kustomization_token),
         ):
             if request is not None and fluxobjects.is_lost(found, request):
-                await cluster.request_reconcile(kind, row.namespace, row.name, request)
+                await cluster.request_reconcile(*place, request)
                 repeated = True
         return repeated
 
@@ -204,7 +222,7 @@ class Deployer:
             case, Phase.RECONCILING, source_token=request, failure_seen=step.failure_seen, message=step.text
         )
         if shared is None:
-            await cluster.request_reconcile(GIT_REPOSITORY, case.source.namespace, case.source.name, request)
+            await cluster.request_reconcile(*case.source_place, request)
 
     async def _switch(self, case: Case, cluster: Cluster) -> None:
         await self._note(case, Phase.RECONCILING, message=f"switching to {case.source.name}")

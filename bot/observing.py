@@ -8,21 +8,23 @@ from typing import Any
 import structlog
 
 from bot import pinning
+from bot.core import adoption
 from bot.core.deployments import UNSETTLED
 from bot.core.errors import BotError, StaleObject
 from bot.core.ports import Cluster
 from bot.core.settling import ResourceStatus, resource_status
 from bot.credentials import Credentials
-from bot.flux.observer import Gone, Known, Seen
-from bot.objects import TYPE_OF
+from bot.flux.observer import Gone, Known, Named, Seen
+from bot.objects import KIND_OF, TYPE_OF
 from bot.store import deployments, disabling, gates, initialization, leases, log, projects
 from bot.store.transactions import Store, Transaction
-from models import Deployment, GitopsResource, Project
+from models import Deployment, Environment, GitopsResource, Project
 
 TYPES = TYPE_OF  # every kind that has rows is watched
 CHART = "HelmChart"  # made by helm-controller for a HelmRelease: it has no row, but what it says decides
 OF_RELEASES = "helm.toolkit.fluxcd.io/name"  # the label that it puts on them
 UNMOVED = timedelta(minutes=5)  # after which an object that is not ready is looked at, should an event have been lost
+SOURCE = "source"  # in an adopted row's config: the GitRepository that it goes by
 GENERATION = "generation"  # in a row's config: of the object's spec, as it was seen last
 
 logger = structlog.get_logger()
@@ -52,6 +54,34 @@ class Observations:
         async with self.store.read() as session:
             rows = await projects.objects_of_kind(session, self.cluster, TYPES[kind])
         return [Known(namespace=row.namespace, name=row.name, uid=row.uid) for row in rows]
+
+    async def adopted(self, kind: str) -> Collection[Known]:
+        """What should be there of what others keep."""
+        async with self.store.read() as session:
+            rows = await projects.adopted(session, self.cluster)
+        return [Known(namespace=row.namespace, name=row.name, uid=row.uid) for row in rows if KIND_OF[row.type] == kind]
+
+    async def named(self, _: None = None) -> Collection[Named]:
+        """What others keep, and the sources that it goes by: each is watched by its name."""
+        async with self.store.read() as session:
+            rows = await projects.adopted(session, self.cluster)
+        appliers = {(KIND_OF[row.type], row.namespace, row.name) for row in rows}
+        return appliers | {("GitRepository", *row.config[SOURCE].split("/")) for row in rows if SOURCE in row.config}
+
+    async def changed_by_name(self, seen: Seen) -> None:
+        """The same for what others keep; the source of an adopted object has no row, but it decides."""
+        if seen.kind != "GitRepository":
+            await self.changed(seen)
+            return
+        async with self.store.write() as tx:
+            for row in await projects.adopted(tx.session, self.cluster):
+                if row.config.get(SOURCE) == f"{seen.namespace}/{seen.name}":
+                    await self._ring(tx, row)
+
+    async def gone_by_name(self, gone: Gone) -> None:
+        """What others keep is there no more; of a source the object that goes by it tells."""
+        if gone.kind != "GitRepository":
+            await self.gone(gone)
 
     async def changed(self, seen: Seen) -> None:
         """An object is as `seen` now."""
@@ -121,6 +151,8 @@ class Observations:
 
     async def _update(self, tx: Transaction, row: GitopsResource, seen: Seen) -> None:
         status = resource_status(seen.object)
+        if row.adopted:
+            await _note_theirs(tx, row, seen.object)
         await self._tell_spec(tx, row, seen)
         await self._tell_status(tx, row, status)
         row.uid, row.status, row.status_reason = seen.uid, status.status, status.reason
@@ -136,7 +168,9 @@ class Observations:
         metadata = seen.object["metadata"]
         generation, before = metadata.get("generation"), row.config.get(GENERATION)
         by, version = gates.changed_by(seen.object), seen.resource_version
-        if row.uid is None:
+        if row.uid is None and row.adopted:
+            await self._log(tx, row, "gitops.resource.adopted", uid=seen.uid, version=version)
+        elif row.uid is None:
             await self._log(tx, row, "gitops.resource.created", actor=by, uid=seen.uid, version=version)
         elif row.uid != seen.uid:
             await self._log(tx, row, "gitops.resource.deleted", "warning", uid=row.uid)
@@ -217,3 +251,15 @@ class Observations:
         pin = await projects.live_pin(tx.session, row.environment_id)
         if mark != commit or (pin is not None and pin.commit_hash == commit):
             await gates.holds(tx, row)
+
+
+async def _note_theirs(tx: Transaction, row: GitopsResource, found: dict[str, Any]) -> None:
+    """What others keep may change where it lies and what it goes by."""
+    place = adoption.source_of(found)
+    source = "/".join(place[1:]) if place else ""
+    if source and row.config.get(SOURCE) != source:
+        row.config = {**row.config, SOURCE: source}
+    environment = await tx.session.get(Environment, row.environment_id) if row.environment_id else None
+    path = adoption.path_of(found)
+    if environment is not None and path and environment.path != path:
+        environment.path = path

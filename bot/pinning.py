@@ -9,7 +9,7 @@ from bot.core.errors import TemporaryError, UserError
 from bot.core.manifests import Git, Manifest
 from bot.core.ports import Cluster, Forge
 from bot.credentials import Credentials
-from bot.store import deployments, gates, projects
+from bot.store import deployments, gates, pins, projects
 from bot.store.deployments import Place, keep_branch
 from bot.store.transactions import Store
 from models import GitopsResource, Pin
@@ -56,6 +56,7 @@ async def write(
 async def reach(forge: Forge, where: Place, commit: str, *others: str) -> str:
     """The branch by which Flux can fetch a commit: the environment's, one of the others, or else one of our own."""
     name = where.repository.full_name
+    pins.refuse_adopted(where)
     if projects.is_elsewhere(where.environment):
         return where.environment.branch  # Flux fetches nothing of this repository: Sluice reads the values
     for branch in (where.environment.branch, *others):

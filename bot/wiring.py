@@ -17,7 +17,7 @@ from bot.core.sealing import Keyring
 from bot.credentials import Credentials
 from bot.deploying import Deployer
 from bot.flux.cluster import KubernetesCluster
-from bot.flux.observer import Observer
+from bot.flux.observer import ByName, Observer
 from bot.forges.github_app import GitHubApp
 from bot.forges.oauth import OAuth
 from bot.observing import CHART, OF_RELEASES, TYPES, Observations
@@ -95,7 +95,9 @@ class Backend:
             for name, cluster in self.clusters.items()
         }
         if self._observe:
-            self._observers = [asyncio.create_task(self._observer(cluster).run()) for cluster in self.clusters.values()]
+            runs = [self._observer(cluster).run() for cluster in self.clusters.values()]
+            runs += [self._by_name(cluster).run() for cluster in self.clusters.values()]
+            self._observers = [asyncio.create_task(run) for run in runs]
         self._loops = [
             asyncio.create_task(_every(self._sweep_seconds, self._sweep, self._stopping)),
             asyncio.create_task(_every(self._reconcile_seconds, self.sweeper.reconcile, self._stopping)),
@@ -142,6 +144,19 @@ class Backend:
             on_change=whole(seen.changed),
             on_gone=whole(seen.gone),
             known=whole(seen.known),
+        )
+
+    def _by_name(self, cluster: KubernetesCluster) -> ByName:
+        """For what others keep."""
+        seen = self._observations[cluster.name]
+        wanted = whole(seen.named)
+        return ByName(
+            cluster.name,
+            cluster.connection,
+            on_change=whole(seen.changed_by_name),
+            on_gone=whole(seen.gone_by_name),
+            known=whole(seen.adopted),
+            wanted=lambda: wanted(None),
         )
 
 

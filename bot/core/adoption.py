@@ -1,5 +1,6 @@
 """Whether a Flux object that others keep may be adopted: its source must be this very repository."""
 
+import posixpath
 import re
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -49,6 +50,36 @@ def source_of(found: Object) -> Place | None:
     if reference.get("kind") != "GitRepository" or not reference.get("name"):
         return None
     return "GitRepository", str(reference.get("namespace") or found["metadata"]["namespace"]), str(reference["name"])
+
+
+def path_of(found: Object) -> str | None:
+    """The folder that a Kustomization applies, from the repository's root; None for what is none."""
+    if found.get("kind") != "Kustomization":
+        return None
+    return posixpath.normpath("/" + str((found.get("spec") or {}).get("path") or "")).lstrip("/")
+
+
+def chart_of(found: Object) -> dict[str, Any] | None:
+    """The chart of a HelmRelease, in the words of the configuration; None for what is none."""
+    chart = ((found.get("spec") or {}).get("chart") or {}).get("spec")
+    if found.get("kind") != "HelmRelease" or not isinstance(chart, dict):
+        return None
+    inside = [posixpath.normpath("/" + str(path)).lstrip("/") for path in chart.get("valuesFiles") or ()]
+    return {"chart": posixpath.normpath("/" + str(chart.get("chart", ""))).lstrip("/"), "values": inside}
+
+
+def patience_of(found: Object) -> str:
+    """How long Flux gives it."""
+    spec = found.get("spec") or {}
+    return str(spec.get("timeout") or (spec.get("interval") if found.get("kind") == "Kustomization" else None) or "5m")
+
+
+def branch_of(source: Object) -> str | None:
+    """The branch that a GitRepository follows; None where it is kept at something that no push moves."""
+    ref = (source.get("spec") or {}).get("ref") or {}
+    if any(ref.get(field) for field in ("tag", "semver", "name", "commit")):
+        return None
+    return str(ref.get("branch") or "master")
 
 
 def is_ours(source: Object | None, clone_url: str, *, exact_case: bool = True) -> bool:

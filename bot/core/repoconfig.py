@@ -16,8 +16,12 @@ DEFAULT_NAMES = ("development", "staging", "production")
 # Understood, but not carried out yet: to deploy without a gate that was asked for would be untrue.
 NOT_ENFORCED = (
     *("auto_sync", "approvals", "approvers", "deployers", "reviews_count", "after", "deploy_from", "forks"),
-    *("up_to_date", "checks", "freeze", "adopt"),
+    *("up_to_date", "checks", "freeze"),
 )
+
+
+# What holds an environment back; nothing of it can be kept for an object that others keep.
+HOLDS = ("auto_sync", "approvals", "after", "deploy_from", "checks", "freeze", "namespace", "service_account")
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,6 +213,16 @@ def _check_project(reader: Reader, project: Project, place: str) -> None:
         if isinstance(chart, Chart) and (chart.name is None) != chart.repository.startswith("oci://"):
             wrong = "is missing" if chart.name is None else "must be left out for oci://, whose address names the chart"
             reader.refuse_at(f"{here}.helm.chart.name", wrong)
+        if environment.adopt is not None:
+            _check_adopted(reader, environment, here)
+
+
+def _check_adopted(reader: Reader, environment: Environment, here: str) -> None:
+    """What others keep goes where they let it go: a gate in front of it would be none."""
+    plain = _environment(environment.name, {}, environment.branch, None)
+    for field in HOLDS:
+        if getattr(environment, field) != getattr(plain, field):
+            reader.refuse_at(f"{here}.{field}", "cannot stand beside `adopt`: Sluice watches that, and cannot hold it")
 
 
 def _check_after(reader: Reader, project: Project, environment: Environment, place: str) -> None:
@@ -242,8 +256,14 @@ def _check_paths(reader: Reader, projects: Mapping[str, Project], written: Mappi
 def _check_targets(reader: Reader, projects: Mapping[str, Project]) -> None:
     """Two environments of one cluster would prune each other's objects in one target namespace."""
     owners: dict[tuple[str, str], str] = {}
+    adopted: dict[tuple[str, Adopt], str] = {}
     for place, project in projects.items():
         for environment in project.environments:
+            if environment.adopt is not None:
+                key, here = (environment.cluster, environment.adopt), f"{place}.{environment.name}"
+                if key in adopted:
+                    reader.refuse_at(f"{here}.adopt", f"is adopted as {adopted[key]} already")
+                adopted[key] = here.removeprefix("environments.")
             if environment.namespace is None or environment.adopt is not None:
                 continue  # the others' names are made from the project's, which is the only one so called
             here, target = f"{place}.{environment.name}", (environment.cluster, environment.namespace)

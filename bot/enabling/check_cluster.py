@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bot.core import helm, manifests
+from bot.core import helm
 from bot.core.checks import Check, Level, Wanted
 from bot.core.conversation import code, plain
 from bot.core.errors import TemporaryError, UserError
@@ -40,7 +40,7 @@ def _wanted(setup: Setup, cluster: str) -> Wanted:
         kinds=_kinds(here),
         fields={"Kustomization": frozenset(name for each in here for name in each.kustomization)},
         namespaces=(namespace,),
-        targets=tuple(each.namespace or manifests.target_namespace(namespace, each.name) for each in here),
+        targets=tuple(each.target_namespace(namespace) for each in here if each.adopt is None),
     )
 
 

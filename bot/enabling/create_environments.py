@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
-from bot.core import helm, initialization, manifests, repoconfig
+from bot import adopting
+from bot.adopting import Adopted
+from bot.core import adoption, helm, initialization, manifests, repoconfig
 from bot.core.errors import UserError
 from bot.core.initialization import Difference
 from bot.enabling.setup import Setup
@@ -21,11 +23,12 @@ TYPES = ("development", "staging", "production")
 
 async def create_environments(setup: Setup) -> dict[str, Any]:
     """Every environment has its row and those of its objects; an environment counts only when its objects are there."""
+    found = await setup.adopted()
     async with setup.ctx.store.write() as tx:
         rows = await projects.environments_of(tx.session, setup.project.id)
         before = {row.name: _fields(row) for row in rows if row.gitops_resource_id is not None}
         for position, wanted in setup.wanted.asked.items():
-            await _environment(tx, setup, wanted, position)
+            await _environment(tx, setup, wanted, position, found.get(wanted.name))
         rows = await projects.environments_of(tx.session, setup.project.id)
     names = {each.name for each in setup.wanted.asked.values()}
     after = {row.name: _fields(row) for row in rows if row.name in names}
@@ -36,14 +39,16 @@ async def create_environments(setup: Setup) -> dict[str, Any]:
     return {"said": _said(different), "difference": msgspec.to_builtins(different)}
 
 
-async def _environment(tx: Transaction, setup: Setup, wanted: repoconfig.Environment, position: int) -> None:
+async def _environment(
+    tx: Transaction, setup: Setup, wanted: repoconfig.Environment, position: int, adopted: Adopted | None
+) -> None:
     project = setup.project
     row = await projects.environment_named(tx.session, project.id, wanted.name)
     if row is None:
         row = Environment(id=uuid.uuid4(), project_id=project.id, name=wanted.name, cluster=wanted.cluster)
         tx.session.add(row)
     else:
-        await _refuse_another_kind(tx, row, wanted)
+        await _refuse_another_kind(tx, row, wanted, adopted)
     if row.cluster != wanted.cluster:
         raise UserError(
             "environment_moved", f"`{row.name}` is in the cluster `{row.cluster}` and cannot move to `{wanted.cluster}`"
@@ -59,13 +64,29 @@ async def _environment(tx: Transaction, setup: Setup, wanted: repoconfig.Environ
         "kustomization": dict(wanted.kustomization),
         **({"helm": msgspec.to_builtins(wanted.helm)} if wanted.helm else {}),
     }
+    if adopted is not None:
+        row.path = adoption.path_of(adopted.applier) or row.path
+        row.config = row.config | _theirs(adopted)
     await tx.session.flush()
-    await _objects(tx, setup, row)
+    await _objects(tx, setup, row, adopted)
 
 
-async def _objects(tx: Transaction, setup: Setup, row: Environment) -> None:
+def _theirs(adopted: Adopted) -> dict[str, Any]:
+    """What an object says that others keep: it is read here, and written nowhere."""
+    _, namespace, name = adopting.place_of(adopted.applier)
+    chart = adoption.chart_of(adopted.applier)
+    found = {"adopt": f"{namespace}/{name}", "timeout": adoption.patience_of(adopted.applier)}
+    return found | ({"helm": chart} if chart else {})
+
+
+async def _objects(tx: Transaction, setup: Setup, row: Environment, adopted: Adopted | None) -> None:
     """What applies it, and the source that it follows."""
     ensure = functools.partial(projects.ensure_object, tx.session, setup.project, cluster=row.cluster)
+    if adopted is not None:
+        kind, namespace, name = adopting.place_of(adopted.applier)
+        repository = setup.ctx.repository
+        await ensure(type=TYPE_OF[kind], name=name, adopted_in=namespace, environment_id=row.id, repository=repository)
+        return
     type = "helm-release" if "helm" in row.config else "kustomization"
     await ensure(type=type, name=manifests.kustomization_name(row.name), environment_id=row.id)
     if projects.is_elsewhere(row):
@@ -77,18 +98,37 @@ async def _objects(tx: Transaction, setup: Setup, row: Environment) -> None:
     await ensure(type="git-repository", name=name, repository=setup.ctx.repository, branch=row.branch)
 
 
-async def _refuse_another_kind(tx: Transaction, row: Environment, wanted: repoconfig.Environment) -> None:
-    """What applies an environment stays of its kind: another would take over what the first one applied."""
-    before, now = _kind(row.config), _kind({"helm": msgspec.to_builtins(wanted.helm)} if wanted.helm else {})
-    if before != now and await projects.applier(tx.session, row.id) is not None:
-        raise UserError(
-            "environment_moved",
-            f"`{row.name}` is applied by {before} and cannot become {now}; `/disable` and `/enable` it, or give the "
-            "new one a name of its own",
-        )
+async def _refuse_another_kind(
+    tx: Transaction, row: Environment, wanted: repoconfig.Environment, adopted: Adopted | None
+) -> None:
+    """What applies an environment stays of its kind: another would take over what the first one applied.
+
+    What others kept may be handed over; Sluice forgets it then, and never touches it.
+    """
+    before, now = _kind(row.config), _wanted_kind(wanted, adopted)
+    applier = await projects.applier(tx.session, row.id)
+    if before == now or applier is None:
+        return
+    if applier.adopted:
+        applier.deleted_at, row.gitops_resource_id = tx.now, None
+        await tx.session.flush()
+        return
+    raise UserError(
+        "environment_moved",
+        f"`{row.name}` is applied by {before} and cannot become {now}; `/disable` and `/enable` it, or give the "
+        "new one a name of its own",
+    )
+
+
+def _wanted_kind(wanted: repoconfig.Environment, adopted: Adopted | None) -> str:
+    if adopted is not None:
+        return _kind(_theirs(adopted))
+    return _kind({"helm": msgspec.to_builtins(wanted.helm)} if wanted.helm else {})
 
 
 def _kind(config: Mapping[str, Any]) -> str:
+    if config.get("adopt") is not None:
+        return f"{config['adopt']}, which others keep"
     chart = (config.get("helm") or {}).get("chart")
     if chart is None:
         return "a Kustomization"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bot.core import repoconfig
+from bot.core import adoption, repoconfig
 from bot.core.conversation import code
 from bot.core.deployments import short
 from bot.core.errors import UserError
@@ -24,6 +24,7 @@ async def read_config(setup: Setup) -> dict[str, Any]:
             await _scaffold(setup, branch, missing)
             raise UserError("path_missing", scaffold.files_to_add(branch, missing))
         await _refuse_without_chart(setup, [each for each in here if each.helm is not None], head)
+    await _refuse_another_branch(setup)
     names = ", ".join(code(each.name) for each in wanted.asked.values())
     source = (
         f"{code(FILE)} at {code(short(wanted.head))}" if wanted.configured else f"the defaults, without {code(FILE)}"
@@ -40,6 +41,18 @@ def _refuse_unenforced(wanted: Wanted) -> None:
             f"{code(FILE)}: {', '.join(fields)}: not supported by this version of Sluice; it was refused, because "
             "ignoring it would deploy without it",
         )
+
+
+async def _refuse_another_branch(setup: Setup) -> None:
+    """What others keep follows a branch of their choice; reports of another one would tell of nothing."""
+    found = await setup.adopted()
+    for each in setup.wanted.asked.values():
+        if each.name not in found:
+            continue
+        branch = adoption.branch_of(found[each.name].source)
+        if branch != each.branch:
+            follows = f"follows {code(branch)}; set `branch` to it" if branch else "follows no branch"
+            raise UserError("config_unsupported", f"{code(FILE)}: {code(each.name)}: what is adopted {follows}")
 
 
 async def _scaffold(setup: Setup, branch: str, missing: Sequence[Environment]) -> None:

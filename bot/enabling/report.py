@@ -33,6 +33,8 @@ def _objects(noted: Mapping[str, Any]) -> Iterator[str]:
     for kind, key in LISTS.items():
         for name in noted.get(key, ()):
             yield f"- {kind} {code(name)}"
+    for name in noted.get("adopted", ()):
+        yield f"- {code(name)}, which others keep: it is watched, and never written"
 
 
 def _different(found: Difference) -> str:

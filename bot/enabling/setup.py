@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from bot import adopting
+from bot.adopting import Adopted
 from bot.context import Context
 from bot.core import repoconfig
 from bot.core.errors import UserError
@@ -26,6 +28,12 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     def clusters(self) -> Sequence[str]:
         """The clusters that it goes to."""
         return list(dict.fromkeys(each.cluster for each in self.asked.values()))
+
+    @property
+    def fetching(self) -> Sequence[str]:
+        """The clusters where Flux fetches this repository for Sluice."""
+        fetched = [each for each in self.asked.values() if each.adopt is None and not each.elsewhere]
+        return list(dict.fromkeys(each.cluster for each in fetched))
 
     @property
     def git(self) -> str | None:
@@ -72,6 +80,14 @@ class Setup:
                 for each in self.wanted.asked.values()
             ]
         return [Place(self.ctx.repository, self.project, row, several) for row in rows if row is not None]
+
+    async def adopted(self) -> dict[str, Adopted]:
+        """What is there of the environments that others keep, by name; UserError if one of them may not be adopted."""
+        return {
+            each.name: await adopting.look(self.ctx.cluster(each.cluster), self.ctx.repository, each.adopt)
+            for each in self.wanted.asked.values()
+            if each.adopt is not None
+        }
 
     async def heads(self) -> dict[str, str]:
         """The head of each branch that is to be followed, as it is now."""

@@ -29,6 +29,7 @@ class Made:
     """What there is in the clusters now, by name, and what could not be made."""
 
     names: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in LISTS})
+    adopted: list[str] = field(default_factory=list)  # what others keep: nothing is written there
     errors: list[UserError] = field(default_factory=list)
     _written: set[tuple[str, str, str]] = field(default_factory=set)
 
@@ -58,13 +59,18 @@ async def setup_gitops(setup: Setup) -> dict[str, Any]:
     if made.errors:
         texts = dict.fromkeys(error.message for error in made.errors)
         raise UserError(made.errors[0].code, "; ".join(texts))
-    return {"said": _counted(made), **{word: made.names[kind] for kind, word in LISTS.items()}}
+    return {"said": _counted(made), "adopted": made.adopted, **_listed(made)}
+
+
+def _listed(made: Made) -> dict[str, list[str]]:
+    return {word: made.names[kind] for kind, word in LISTS.items()}
 
 
 def _counted(made: Made) -> str:
     """How many there are of each of Flux's kinds."""
     found = [(len(names), kind) for kind, names in made.names.items() if names and kind != "Namespace"]
-    return ", ".join(f"{count} {kind}" + ("s" if count > 1 else "") for count, kind in found)
+    parts = [f"{count} {kind}" + ("s" if count > 1 else "") for count, kind in found]
+    return ", ".join([*parts, *([f"{len(made.adopted)} adopted"] if made.adopted else [])])
 
 
 async def make(setup: Setup) -> Made:
@@ -80,6 +86,9 @@ async def make(setup: Setup) -> Made:
 
 async def _environment(setup: Setup, where: Place, made: Made) -> None:
     name = where.environment.cluster
+    if projects.is_adopted(where.environment):
+        made.adopted.append(where.environment.config["adopt"])
+        return
     for namespace in (setup.project.namespace, where.environment.target_namespace):
         await cluster.own_namespace(setup, name, namespace)
     for manifest in await _wanted(setup, where):

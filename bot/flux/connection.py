@@ -62,6 +62,12 @@ KINDS = {
 }
 
 
+def _selectors(labels: str | None, only: tuple[str, str] | None) -> dict[str, str]:
+    """Which objects are meant: by their labels, or one by its name."""
+    by_label = {"labelSelector": labels} if labels else {}
+    return by_label | ({"fieldSelector": f"metadata.name={only[1]}"} if only else {})
+
+
 class Expired(BotError):
     """The API server no longer knows the history that was asked for (410): list again."""
 
@@ -101,12 +107,14 @@ class Connection:
             raise refusal(response.status, raw, body)
         return _decoded(raw)
 
-    async def list(self, kind: str, selector: str | None = None) -> tuple[str, list[Object]]:
-        """All objects of a kind, everywhere, and the resource version of the list."""
-        query = {"limit": str(_PAGE)} | ({"labelSelector": selector} if selector else {})
+    async def list(
+        self, kind: str, selector: str | None = None, only: tuple[str, str] | None = None
+    ) -> tuple[str, list[Object]]:
+        """All objects of a kind, or the `only` one by namespace and name, and the resource version of the list."""
+        query = {"limit": str(_PAGE)} | _selectors(selector, only)
         items: list[Object] = []
         while True:
-            page = await self.call("GET", KINDS[kind].path(None), query=query)
+            page = await self.call("GET", KINDS[kind].path(only[0] if only else None), query=query)
             # Items of a list leave out what the list itself says.
             head = {"apiVersion": KINDS[kind].api, "kind": kind}
             items += [head | item for item in page.get("items") or []]
@@ -116,7 +124,12 @@ class Connection:
             query["continue"] = metadata["continue"]
 
     async def watch(
-        self, kind: str, selector: str | None, resource_version: str, seconds: int
+        self,
+        kind: str,
+        selector: str | None,
+        resource_version: str,
+        seconds: int,
+        only: tuple[str, str] | None = None,
     ) -> AsyncGenerator[tuple[str, Object], None]:
         """Changes since a resource version: (ADDED, MODIFIED, DELETED or BOOKMARK, object); ends after `seconds`."""
         query = {
@@ -124,9 +137,11 @@ class Connection:
             "allowWatchBookmarks": "true",
             "resourceVersion": resource_version,
             "timeoutSeconds": str(seconds),
-        } | ({"labelSelector": selector} if selector else {})
+        } | _selectors(selector, only)
         limits = aiohttp.ClientTimeout(total=seconds + 10.0, sock_connect=5.0)
-        response = await self._send("GET", KINDS[kind].path(None), query, None, "application/json", limits)
+        response = await self._send(
+            "GET", KINDS[kind].path(only[0] if only else None), query, None, "application/json", limits
+        )
         try:
             if response.status >= 400:
                 raise refusal(response.status, await _guarded(response.read()), None)

@@ -51,6 +51,8 @@ OnChange = Callable[[Seen], Awaitable[None]]
 OnGone = Callable[[Gone], Awaitable[None]]
 ToKnow = Callable[[str], Awaitable[Collection[Known]]]  # by kind
 
+Named = tuple[str, str, str]  # kind, namespace, name
+
 _Place = tuple[str, str]  # namespace, name
 _Key = tuple[str, str, str | None]  # and uid
 
@@ -113,6 +115,53 @@ class Observer:
             self.ready.set()
 
 
+class ByName:
+    """Watches objects that are known by their name alone, each as long as it is wanted; they carry no label of ours."""
+
+    def __init__(
+        self,
+        name: str,
+        connection: Connection,
+        *,
+        on_change: OnChange,
+        on_gone: OnGone,
+        known: ToKnow,
+        wanted: Callable[[], Awaitable[Collection[Named]]],
+        every: float = 2.0,
+        longest_pause: float = 5.0,
+        watch_seconds: int = 60,
+    ) -> None:
+        self._wanted, self._every = wanted, every
+
+        def make(one: Named) -> _KindObserver:
+            kind, *place = one
+            only = place[0], place[1]
+            return _KindObserver(
+                name, connection, kind, on_change, on_gone, known, None, longest_pause, watch_seconds, only
+            )
+
+        self._make = make
+        self._watching: dict[Named, list[asyncio.Task[None]]] = {}
+
+    async def run(self) -> None:
+        """Observe until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                try:
+                    self._keep_to(await self._wanted(), tasks)
+                except Exception:
+                    _log.exception("observing.failed", kind="adopted")
+                await asyncio.sleep(self._every)
+
+    def _keep_to(self, wanted: Collection[Named], tasks: asyncio.TaskGroup) -> None:
+        for one in set(self._watching) - set(wanted):
+            for task in self._watching.pop(one):
+                task.cancel()
+        for one in set(wanted) - set(self._watching):
+            observer = self._make(one)
+            self._watching[one] = [tasks.create_task(observer.watch()), tasks.create_task(observer.tell())]
+
+
 class _KindObserver:
     def __init__(
         self,
@@ -122,11 +171,12 @@ class _KindObserver:
         on_change: OnChange,
         on_gone: OnGone,
         known: ToKnow,
-        selector: str,
+        selector: str | None,
         longest_pause: float,
         watch_seconds: int,
+        only: _Place | None = None,
     ) -> None:
-        self._cluster, self._connection, self._kind = cluster, connection, kind
+        self._cluster, self._connection, self._kind, self._only = cluster, connection, kind, only
         self._on_change, self._on_gone, self._known = on_change, on_gone, known
         self._selector, self._longest_pause, self._watch_seconds = selector, longest_pause, watch_seconds
         self._version: str | None = None  # where to watch on from; None: list first
@@ -171,8 +221,9 @@ class _KindObserver:
     async def _list(self) -> bool:
         if self._have is None:
             known = await self._known(self._kind)
-            self._have = {(one.namespace, one.name): one.uid for one in known}
-        version, items = await self._connection.list(self._kind, self._selector)
+            places = {(one.namespace, one.name): one.uid for one in known}
+            self._have = {place: uid for place, uid in places.items() if self._only in (None, place)}
+        version, items = await self._connection.list(self._kind, self._selector, self._only)
         there = {_place(item) for item in items}
         for place in [place for place in self._have if place not in there]:
             self._note_gone(place)
@@ -187,7 +238,7 @@ class _KindObserver:
         """Watch until the server ends it; False if it did so at once and without a word."""
         began, heard = time.monotonic(), False
         assert self._version is not None
-        events = self._connection.watch(self._kind, self._selector, self._version, self._watch_seconds)
+        events = self._connection.watch(self._kind, self._selector, self._version, self._watch_seconds, self._only)
         async with contextlib.aclosing(events):
             async for change, found in events:
                 heard = True

@@ -118,7 +118,7 @@ async def finish(tx: Transaction, project_id: UUID, run: Run) -> None:
         row.deleted_at, row.uid = tx.now, None
         log.record(
             tx.session,
-            "gitops.resource.deleted",
+            "gitops.resource.released" if row.adopted else "gitops.resource.deleted",
             actor=run.actor,
             organization_id=project.organization_id,
             resource=("gitops_resource", row.id),

@@ -2,6 +2,7 @@
 
 import uuid
 
+from bot.core.errors import UserError
 from bot.core.manifests import own_source_name
 from bot.store import log, projects
 from bot.store.deployments import Place
@@ -9,11 +10,25 @@ from bot.store.transactions import Transaction
 from models import Deployment, GitopsResource, Pin
 
 
+def refuse_adopted(where: Place) -> None:
+    """UserError `not_owned` where others keep what applies an environment: only they can have it stay at a commit."""
+    adopted = where.environment.config.get("adopt")
+    if adopted is None:
+        return
+    raise UserError(
+        "not_owned",
+        f"`{where.title}` is applied by `{adopted}`, which others keep: Sluice reports it, and never changes what it "
+        "applies. To hand it over, put a `path` in the place of `adopt` in `.sluice.yaml`, comment `/enable`, and when "
+        f"that is live, let Flux forget `{adopted}`: `deletionPolicy: Orphan`, then delete it where it is kept",
+    )
+
+
 async def own_source(tx: Transaction, where: Place) -> GitopsResource:
     """The GitRepository that only this environment goes by; its row is made where it is missing.
 
     A chart from elsewhere has a source of its own anyway, and no GitRepository.
     """
+    refuse_adopted(where)
     if projects.is_elsewhere(where.environment):
         return await projects.followed(tx.session, where.project, where.environment)
     return await projects.ensure_object(

@@ -208,9 +208,11 @@ async def ensure_object(
     environment_id: UUID | None = None,
     repository: Repository | None = None,
     branch: str | None = None,
+    adopted_in: str | None = None,
 ) -> GitopsResource:
-    """The row of a Flux object in the project's namespace; made if it is new."""
-    row = await object_row(session, cluster, type, project.namespace, name)
+    """The row of a Flux object in the project's namespace, or in that of its owner; made if it is new."""
+    namespace = adopted_in or project.namespace
+    row = await object_row(session, cluster, type, namespace, name)
     if row is None:
         row = GitopsResource(
             id=uuid.uuid4(),
@@ -219,9 +221,10 @@ async def ensure_object(
             repository_id=repository.id if repository else None,
             type=type,
             cluster=cluster,
-            namespace=project.namespace,
+            namespace=namespace,
             name=name,
             branch=branch,
+            adopted=adopted_in is not None,
         )
         session.add(row)
         await session.flush()
@@ -238,8 +241,19 @@ async def unsettled_on(session: AsyncSession, resource_id: UUID, statuses: Seque
 
 
 async def objects_of_kind(session: AsyncSession, cluster: str, type: str) -> Sequence[GitopsResource]:
-    """The Flux objects of one kind that should be in a cluster."""
+    """The Flux objects of one kind that Sluice keeps in a cluster."""
     query = sa.select(GitopsResource).where(
-        GitopsResource.cluster == cluster, GitopsResource.type == type, GitopsResource.deleted_at.is_(None)
+        GitopsResource.cluster == cluster,
+        GitopsResource.type == type,
+        GitopsResource.adopted.is_(False),
+        GitopsResource.deleted_at.is_(None),
+    )
+    return (await session.execute(query)).scalars().all()
+
+
+async def adopted(session: AsyncSession, cluster: str) -> Sequence[GitopsResource]:
+    """The Flux objects of a cluster that others keep."""
+    query = sa.select(GitopsResource).where(
+        GitopsResource.cluster == cluster, GitopsResource.adopted.is_(True), GitopsResource.deleted_at.is_(None)
     )
     return (await session.execute(query)).scalars().all()

@@ -172,9 +172,13 @@ async def _report(ctx: Context) -> Result:
 
 def _told(project: Project, environments: Sequence[Environment], prune: bool) -> str:
     names = ", ".join(code(each.name) for each in environments) or "no environment"
-    targets = ", ".join(code(each.target_namespace) for each in environments)
+    theirs = [code(each.config["adopt"]) for each in environments if projects.is_adopted(each)]
+    targets = ", ".join(code(each.target_namespace) for each in environments if not projects.is_adopted(each))
+    if not targets:
+        return f"Sluice does not watch {', '.join(theirs)} for {names} any more; it goes on as it was."
+    kept = f" {', '.join(theirs)} goes on as it was: others keep it." if theirs else ""
     what = f"What Flux applied to {targets} is removed" if prune else f"What runs in {targets} keeps running"
     return (
-        f"GitOps is disabled for {names}. {what}. Sluice cannot see whether a namespace is empty, so it removes none; "
-        f"nothing of its own is left in {code(project.namespace)}."
+        f"GitOps is disabled for {names}. {what}.{kept} Sluice cannot see whether a namespace is empty, so it removes "
+        f"none; nothing of its own is left in {code(project.namespace)}."
     )

@@ -78,8 +78,11 @@ def _line(stand: Stand) -> str:
 
 def _follows(stand: Stand) -> str:
     pin = stand.pin
+    environment = stand.where.environment
     if pin is None:
-        return f"follows {code(stand.where.environment.branch)}"
+        theirs = projects.is_adopted(environment)
+        by = f" by {code(environment.config['adopt'])}, which others keep" if theirs else ""
+        return f"follows {code(environment.branch)}{by}"
     return f"pinned to {code(short(pin.commit_hash))}" + (f" of #{pin.pull_request}" if pin.pull_request else "")
 
 

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bot import adopting
 from bot.context import Context
 from bot.core import fluxobjects
 from bot.core.deployments import short
@@ -14,7 +15,7 @@ from bot.core.results import Result, done
 from bot.core.roles import Role
 from bot.objects import KIND_OF
 from bot.registry import command
-from bot.store import deployments
+from bot.store import deployments, projects
 from bot.store.deployments import Place
 from bot.targets import chosen, sources_of
 from models import GitopsResource
@@ -35,8 +36,10 @@ async def sync(ctx: Context, args: Args) -> Result:
     asked = set()
     for where, (source, applier) in zip(places, sources, strict=True):
         cluster = ctx.cluster(where.environment.cluster)
-        await _resumed(ctx, where, KIND_OF[applier.type], applier.namespace, applier.name)
+        found = await _resumed(ctx, where, KIND_OF[applier.type], applier.namespace, applier.name)
         place = KIND_OF[source.type], source.namespace, source.name
+        if projects.is_adopted(where.environment):
+            place = await _theirs(ctx, where, found)
         if (where.environment.cluster, place) not in asked:
             await _resumed(ctx, where, *place)
             await cluster.request_reconcile(*place, fluxobjects.token(ctx.store.clock()))
@@ -49,6 +52,14 @@ async def sync(ctx: Context, args: Args) -> Result:
 async def _told(session: AsyncSession, where: Place, row: GitopsResource) -> str:
     applied = await deployments.live_commit(session, where.environment.id, row)
     return f"`{where.title}`" + (f" (has {short(applied)})" if applied else "")
+
+
+async def _theirs(ctx: Context, where: Place, found: dict[str, Any]) -> tuple[str, str, str]:
+    """The source of what others keep; it must still be this repository."""
+    source = await adopting.source_of(ctx.cluster(where.environment.cluster), found)
+    if source is None or not adopting.is_permitted(ctx.repository, found, source):
+        raise adopting.refused(where.environment.config["adopt"])
+    return adopting.place_of(source)
 
 
 async def _resumed(ctx: Context, where: Place, kind: str, namespace: str, name: str) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def test_environments_of_a_single_project() -> None:
     [
         ("approvals", "2"), ("approvers", "[user:a]"), ("deployers", "[user:a]"), ("deploy_from", "merged"),
         ("freeze", "['Fri 16:00 - Mon 08:00 UTC']"), ("forks", "true"), ("checks", "[x]"), ("up_to_date", "true"),
-        ("reviews_count", "true"), ("auto_sync", "false"), ("adopt", "a/b"),
+        ("reviews_count", "true"), ("auto_sync", "false"),
     ],
 )  # fmt: skip
 def test_a_gate_that_is_not_kept_yet_is_told(field: str, value: str) -> None:
@@ -346,6 +346,9 @@ def test_a_field_of_a_named_project_has_its_whole_path() -> None:
             "kustomization: {postBuild: {substituteFrom: [{kind: Secret, name: git-credentials}]}}",
             "kustomization.postBuild must not read git-credentials",
         ),
+        ("{adopt: a/b, approvals: 1}", "approvals cannot stand beside `adopt`"),
+        ("{adopt: a/b, auto_sync: false}", "auto_sync cannot stand beside `adopt`"),
+        ("{adopt: a/b, freeze: ['Fri 16:00 - Mon 08:00 UTC']}", "freeze cannot stand beside `adopt`"),
         ("{helm: {chart: a}, adopt: a/b}", "adopt cannot stand beside `helm`"),
         ("{kustomization: {}, helm: {chart: a}}", "helm cannot stand beside `kustomization`"),
     ],
@@ -437,3 +440,9 @@ def test_an_accepted_path_stays_in_the_repository(path: str) -> None:
         return
     assert not found.path.startswith("/")
     assert ".." not in found.path.split("/")
+
+
+def test_one_object_is_adopted_once() -> None:
+    error = refused(b"version: 1\nenvironments:\n  dev: {adopt: a/b}\n  test: {adopt: a/b}\n")
+    assert "environments.test.adopt is adopted as dev already" in error.message
+    parse(b"version: 1\nenvironments:\n  dev: {adopt: a/b}\n  test: {adopt: a/b, cluster: edge}\n", "main", "a/web")

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from bot.core.adoption import is_ours, normal, same_repository, source_of
+from bot.core.adoption import (
+    branch_of,
+    chart_of,
+    is_ours,
+    normal,
+    path_of,
+    patience_of,
+    same_repository,
+    source_of,
+)
 
 OURS = "https://git.example/acme/web.git"
 
@@ -85,3 +94,27 @@ def test_a_source_that_borrows() -> None:
     assert not is_ours({"spec": {"url": OURS, "include": [{"repository": {"name": "other"}}]}}, OURS)
     assert not is_ours({"spec": {}}, OURS)
     assert not is_ours(None, OURS)
+
+
+def test_what_an_object_says_of_itself() -> None:
+    """The folder, the chart, the patience, the branch: as its owner has them."""
+    applier = {"kind": "Kustomization", "spec": {"path": "./deploy/../apps/web/", "interval": "10m"}}
+    assert (path_of(applier), chart_of(applier), patience_of(applier)) == ("apps/web", None, "10m")
+    chart = {"chart": "./charts/web", "valuesFiles": ["./a.yaml"]}
+    release = {"kind": "HelmRelease", "spec": {"chart": {"spec": chart}, "interval": "10m"}}
+    wanted = {"chart": "charts/web", "values": ["a.yaml"]}
+    assert (path_of(release), chart_of(release), patience_of(release)) == (None, wanted, "5m")
+    assert chart_of({"kind": "HelmRelease", "spec": {"chartRef": {}}}) is None
+
+
+@pytest.mark.parametrize(
+    ("ref", "branch"),
+    [
+        ({"branch": "main"}, "main"),
+        ({}, "master"),
+        ({"branch": "main", "commit": "a" * 40}, None),
+        ({"tag": "v1"}, None),
+    ],
+)
+def test_which_branch_it_follows(ref: dict[str, str], branch: str | None) -> None:
+    assert branch_of({"spec": {"ref": ref}}) == branch

@@ -200,9 +200,6 @@ def _checked_config(file: Path, branch: str) -> None:
     for project in config.projects:
         for each in project.environments:
             out.print(f"{project.name}/{each.name}: {each.path} of {each.branch}, cluster {each.cluster}")
-            later = repoconfig.unenforced(each)
-            if later:
-                out.print(f"  not carried out by this version, /enable refuses it: {', '.join(later)}", soft_wrap=True)
 
 
 @app.command

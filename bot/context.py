@@ -57,6 +57,12 @@ class Context:
             raise UserError(refused[0].code, "; ".join(each.text for each in refused))
 
     @property
+    def is_fork(self) -> bool:
+        """Whether the pull request comes from another repository, or from one that nobody can see any more."""
+        change = self.pull_request
+        return change is not None and change.head_repository_id != self.repository.forge_id
+
+    @property
     def change(self) -> PullRequest:
         """The pull request of a command."""
         if self.pull_request is None:

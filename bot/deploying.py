@@ -11,10 +11,12 @@ from bot import adopting, charts, objects, pinning
 from bot.core import fluxobjects, settling, settling_helm
 from bot.core.deployments import UNSETTLED, Phase, short
 from bot.core.errors import StaleObject, TemporaryError, UserError
+from bot.core.policy import Policy
 from bot.core.ports import Cluster, Forge
 from bot.core.settling import Facts, Relation, Step
 from bot.credentials import Credentials
 from bot.inputs import read
+from bot.releasing import Gatekeeper
 from bot.store import deployments, leases, projects
 from bot.store.deployments import Place, keep_branch
 from bot.store.transactions import Store
@@ -24,6 +26,7 @@ logger = structlog.get_logger()
 
 LOOK_AGAIN = timedelta(seconds=60)  # should a change of Flux's ever escape the observer
 GIT_REPOSITORY = "GitRepository"
+NEVER_LET_GO = (Phase.WAITING, Phase.REJECTED, Phase.CANCELLED)  # what was never on its way is newer than nothing
 
 
 @dataclass
@@ -72,9 +75,12 @@ class Deployer:
     forges: Mapping[str, Forge]
     clusters: Mapping[str, Cluster]
     credentials: Credentials
+    policy: Policy
 
     async def advance(self, deployment: Deployment) -> datetime | None:
         """Advance a leased deployment; when to look again if nobody rings."""
+        if deployment.status == Phase.WAITING:
+            return await self._judge(deployment)
         case = await self._case(deployment)
         cluster = self.clusters.get(case.kustomization.cluster)
         if cluster is None:
@@ -92,6 +98,15 @@ class Deployer:
         """End a deployment that cannot be advanced."""
         case = await self._case(deployment)
         await self._end(case, Phase.FAILED, reason="gave_up", message=f"Sluice {why}")
+
+    async def _judge(self, deployment: Deployment) -> datetime | None:
+        """One that waits: its gates decide whether it goes."""
+        async with self.store.read() as session:
+            repository = (await deployments.place(session, deployment.environment_id)).repository
+        forge = self.forges.get(repository.provider)
+        if forge is None:
+            return self.store.clock() + LOOK_AGAIN
+        return await Gatekeeper(self.store, forge, self.policy, repository).look(deployment)
 
     async def _advance(self, case: Case, cluster: Cluster) -> datetime | None:
         deployment = case.deployment
@@ -125,7 +140,7 @@ class Deployer:
     async def _case(self, deployment: Deployment) -> Case:
         async with self.store.read() as session:
             where = await deployments.place(session, deployment.environment_id)
-            newest = await deployments.newest(session, deployment.environment_id)
+            newest = await deployments.newest(session, deployment.environment_id, without=NEVER_LET_GO)
             return Case(
                 deployment=deployment,
                 where=where,
@@ -166,8 +181,8 @@ class Deployer:
             source_token=deployment.source_token,
             kustomization_token=deployment.kustomization_token,
             failure_seen=deployment.failure_seen,
-            started=deployment.created_at,
-            deadline=deployment.deadline_at or deployment.created_at + timedelta(minutes=10),
+            started=deployment.begun_at,
+            deadline=deployment.deadline_at or deployment.begun_at + timedelta(minutes=10),
             now=self.store.clock(),
             relations=case.relations,
             newer=case.newer,
@@ -215,7 +230,7 @@ class Deployer:
 
     async def _request_source(self, case: Case, cluster: Cluster, step: settling.RequestSource) -> None:
         """Ask for a fetch; one that another deployment asked for since this one was opened serves as well."""
-        asked = fluxobjects.asked_since(case.source_object, case.deployment.created_at)
+        asked = fluxobjects.asked_since(case.source_object, case.deployment.begun_at)
         shared = asked if case.deployment.source_token is None else None
         request = shared or step.token
         await self._note(

@@ -105,6 +105,7 @@ async def _ledger(tx: Transaction, repository: Repository, delivery: Delivery, t
         name,
         commit,
         actor=told.actor,
+        actor_id=told.actor_id or None,
         received_at=delivery.received_at,
         delivery_id=delivery.id,
     )

@@ -36,6 +36,7 @@ class Command:
     on: frozenset[str]  # states of the pull request: open | merged | closed
     arguments: type[msgspec.Struct]
     handler: Handler
+    asks_environments: bool = False  # about forks: each has its own word on them
 
     @property
     def summary(self) -> str:
@@ -74,11 +75,23 @@ def forge(name: str) -> Callable[[AnyClass], AnyClass]:
     return declare
 
 
-def command(name: str, *, needs: Role, on: tuple[str, ...] = ("open", "merged")) -> Callable[[AnyHandler], AnyHandler]:
-    """Declare a slash command: `async def name(ctx, args: Args) -> Result`."""
+def command(
+    name: str, *, needs: Role, on: tuple[str, ...] = ("open", "merged"), asks_environments: bool = False
+) -> Callable[[AnyHandler], AnyHandler]:
+    """Declare a slash command: `async def name(ctx, args: Args) -> Result`.
+
+    On a request from a fork it is refused, unless it asks the environments' rules itself.
+    """
 
     def declare(handler: AnyHandler) -> AnyHandler:
-        made = Command(name=name, needs=needs, on=frozenset(on), arguments=_arguments(handler), handler=handler)
+        made = Command(
+            name=name,
+            needs=needs,
+            on=frozenset(on),
+            arguments=_arguments(handler),
+            handler=handler,
+            asks_environments=asks_environments,
+        )
         _claim(_commands, "command", name, made, handler)
         return handler
 

@@ -82,15 +82,16 @@ class Runner:
         if context.call.operator:
             return await self._for_operator(context, command)
         call = context.call
-        if call.commit is not None and "commit" not in command.on:
-            raise UserError("wrong_state", f"`/{command.name}` works on pull requests only, not on a commit")
-        change = context.change
-        if change.state not in command.on:
-            raise UserError("wrong_state", f"`/{command.name}` does not work on a {change.state} pull request")
+        if call.commit is not None:
+            if "commit" not in command.on:
+                raise UserError("wrong_state", f"`/{command.name}` works on pull requests only, not on a commit")
+        elif context.change.state not in command.on:
+            state = context.change.state
+            raise UserError("wrong_state", f"`/{command.name}` does not work on a {state} pull request")
         if command.needs > Role.NONE:
             role = await context.forge.role(context.repository.full_name, call.actor)
             context = replace(context, role=self._permit(context, command, role))
-        if change.head_repository_id != context.repository.forge_id and command.needs > Role.NONE:
+        if context.is_fork and command.needs > Role.NONE and not command.asks_environments:
             raise UserError("fork_not_allowed", "pull requests from forks run no commands here")
         return await command.handler(context, convert(call.words, command.arguments, command.name))
 

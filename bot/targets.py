@@ -9,7 +9,7 @@ from bot.core.comments import nearest
 from bot.core.conversation import code
 from bot.core.errors import UserError
 from bot.inputs import read
-from bot.store import projects
+from bot.store import deployments, projects
 from bot.store.deployments import Place
 from models import GitopsResource, Repository
 
@@ -82,8 +82,21 @@ async def sources_of(session: AsyncSession, where: Place) -> tuple[GitopsResourc
 
 
 async def source_of(session: AsyncSession, where: Place) -> GitopsResource:
-    """The source that an environment goes by now: its own GitRepository while it is pinned, else what it follows."""
+    """The source that an environment goes by now: its own while it is pinned or protected, else what it follows.
+
+    One that followed its branch until now, and is to be protected, goes by the branch's until it is pinned.
+    """
     pin = await projects.live_pin(session, where.environment.id)
     if pin is not None:
         return await session.get_one(GitopsResource, pin.source_id)
+    if where.rules.protected and not await _ran(session, where):
+        own = await projects.own_source(session, where.environment.id)
+        if own is not None:
+            return own  # a row: its object comes with the first release
     return await projects.followed(session, where.project, where.environment)
+
+
+async def _ran(session: AsyncSession, where: Place) -> bool:
+    """Whether anything was ever applied in an environment."""
+    applier = await projects.applier(session, where.environment.id)
+    return applier is not None and await deployments.live_commit(session, where.environment.id, applier) is not None

@@ -215,7 +215,7 @@ def make_desks(
     """The queues and what is done for each."""
     opener = Opener(store, forges)
     runner = Runner(store, forges, clusters, credentials, policy)
-    deployer = Deployer(store, forges, clusters, credentials)
+    deployer = Deployer(store, forges, clusters, credentials, policy)
     reporter = Reporter(store, forges)
     return {
         "open": Desk("open", Delivery, ("recorded",), opener.open, opener.give_up),

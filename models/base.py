@@ -102,3 +102,8 @@ class Leased(Row):
     attempts: Mapped[int] = mapped_column(default=0, doc="Takes since the last one that ended in order.")
     nudged: Mapped[int] = mapped_column(default=0, doc="How often somebody rang for the row.")
     due_at: Mapped[datetime | None] = mapped_column(default=now, doc="When the sweep rings for it; empty: never.")
+
+    @property
+    def begun_at(self) -> datetime:
+        """Since when it is worked on: patience with trouble is counted from there."""
+        return self.created_at

@@ -92,3 +92,8 @@ class Deployment(Leased, Base):
     deadline_at: Mapped[datetime | None] = mapped_column(doc="When it is given up.")
     started_at: Mapped[datetime | None] = mapped_column(doc="When it left the queue.")
     finished_at: Mapped[datetime | None] = mapped_column(doc="When it ended.")
+
+    @property
+    def begun_at(self) -> datetime:
+        """Since when it is on its way: what waited for somebody until then was nobody's trouble."""
+        return self.approved_at or self.created_at

@@ -113,18 +113,24 @@ class Broken(msgspec.Struct, frozen=True):
     message: str
 
 
-def verdict(resources: Sequence[Resource], *, now: datetime, deadline: datetime) -> Underway | Verified | Broken:
-    """What the states of a project's objects mean for the step that verifies them."""
+def verdict(
+    resources: Sequence[Resource], *, now: datetime, deadline: datetime, waiting: Sequence[str] = ()
+) -> Underway | Verified | Broken:
+    """What the states of a project's objects mean for the step that verifies them.
+
+    `waiting` are the environments that wait for somebody: they have nothing that could be ready.
+    """
     broken = next((found for each in resources if (found := _broken(each)) is not None), None)
     if broken is not None:
         return broken
     ready = sum(each.ready for each in resources)
+    waits = f"{', '.join(waiting)} {'waits' if len(waiting) == 1 else 'wait'} to be let through" if waiting else ""
     if ready == len(resources):
-        return Verified(f"{ready} of {ready} ready")
+        return Verified("; ".join(filter(None, (f"{ready} of {ready} ready" if resources else "", waits))))
     if now >= deadline:
         waiting = "; ".join(f"{each.name}: {each.message or each.status}" for each in resources if not each.ready)
         return Broken("verify_timed_out", f"not ready in time: {waiting}")
-    return Underway(100 * ready // len(resources), f"{ready} of {len(resources)} ready")
+    return Underway(100 * ready // len(resources), f"{ready} of {len(resources)} ready{waits and '; '}{waits}")
 
 
 def _broken(resource: Resource) -> Broken | None:

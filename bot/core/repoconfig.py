@@ -13,13 +13,6 @@ from bot.core.fields import Reader
 FILE = ".sluice.yaml"
 DEFAULT_NAMES = ("development", "staging", "production")
 
-# Understood, but not carried out yet: to deploy without a gate that was asked for would be untrue.
-NOT_ENFORCED = (
-    *("auto_sync", "approvals", "approvers", "deployers", "reviews_count", "after", "deploy_from", "forks"),
-    *("up_to_date", "checks", "freeze"),
-)
-
-
 # What holds an environment back; nothing of it can be kept for an object that others keep.
 HOLDS = ("auto_sync", "approvals", "after", "deploy_from", "checks", "freeze", "namespace", "service_account")
 
@@ -159,12 +152,6 @@ def parse(content: bytes, default_branch: str, repository: str, file: str = FILE
         _check_project(reader, project, place)
     _check_targets(reader, projects)
     return Config(projects=tuple(projects.values()))
-
-
-def unenforced(environment: Environment) -> tuple[str, ...]:
-    """The fields that this version understands but does not carry out, where they say anything but the default."""
-    plain = _environment(environment.name, {}, environment.branch, None)
-    return tuple(name for name in NOT_ENFORCED if getattr(environment, name) != getattr(plain, name))
 
 
 def _project(name: str, fields: Mapping[str, Any], default_branch: str) -> Project:

@@ -9,12 +9,13 @@ import msgspec
 
 from bot import adopting
 from bot.adopting import Adopted
-from bot.core import adoption, helm, initialization, manifests, repoconfig
+from bot.core import adoption, helm, initialization, manifests, repoconfig, rules
 from bot.core.errors import UserError
 from bot.core.initialization import Difference
 from bot.enabling.setup import Setup
 from bot.objects import TYPE_OF
-from bot.store import projects
+from bot.store import pins, projects
+from bot.store.deployments import Place
 from bot.store.transactions import Transaction
 from models import Environment
 
@@ -63,6 +64,7 @@ async def _environment(
         "service_account": wanted.service_account,
         "kustomization": dict(wanted.kustomization),
         **({"helm": msgspec.to_builtins(wanted.helm)} if wanted.helm else {}),
+        "rules": rules.to_config(rules.of(wanted)),
     }
     if adopted is not None:
         row.path = adoption.path_of(adopted.applier) or row.path
@@ -93,6 +95,10 @@ async def _objects(tx: Transaction, setup: Setup, row: Environment, adopted: Ado
         type = TYPE_OF[helm.kind_at(row.config["helm"]["chart"]["repository"])]
         name = helm.chart_source_name(row.name)
         await ensure(type=type, name=name, environment_id=row.id, repository=setup.ctx.repository)
+        return
+    where = Place(setup.ctx.repository, setup.project, row)
+    if where.rules.protected:
+        await pins.own_source(tx, where)
         return
     name = manifests.branch_source_name(row.branch)
     await ensure(type="git-repository", name=name, repository=setup.ctx.repository, branch=row.branch)
@@ -137,7 +143,14 @@ def _kind(config: Mapping[str, Any]) -> str:
 
 def _fields(row: Environment) -> dict[str, Any]:
     """What people may have changed, by the names of the configuration."""
-    return {"path": row.path, "branch": row.branch, "namespace": row.target_namespace, **row.config}
+    config = {name: value for name, value in row.config.items() if name != "rules"}
+    gates = {name: _words(value) for name, value in row.config.get("rules", {}).items()}
+    return {"path": row.path, "branch": row.branch, "namespace": row.target_namespace, **config, **gates}
+
+
+def _words(value: Any) -> Any:
+    """Lists of words as people write them; two lists of people where both must allow."""
+    return ", ".join(filter(None, map(_words, value))) if isinstance(value, list | tuple) else value
 
 
 def _said(different: Difference) -> str:

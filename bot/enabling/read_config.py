@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bot.core import adoption, repoconfig
+from bot.core import adoption
 from bot.core.conversation import code
 from bot.core.deployments import short
 from bot.core.errors import UserError
 from bot.core.repoconfig import FILE, Environment
 from bot.enabling import scaffold
-from bot.enabling.setup import Setup, Wanted
+from bot.enabling.setup import Setup
 
 
 async def read_config(setup: Setup) -> dict[str, Any]:
     """The configuration holds, every branch exists, and every environment has its folder there."""
     wanted = setup.wanted
-    _refuse_unenforced(wanted)
     setup.ctx.check_policy(list(wanted.asked.values()))
     for branch, head in (await setup.heads()).items():
         here = [each for each in wanted.asked.values() if each.branch == branch]
@@ -30,17 +29,6 @@ async def read_config(setup: Setup) -> dict[str, Any]:
         f"{code(FILE)} at {code(short(wanted.head))}" if wanted.configured else f"the defaults, without {code(FILE)}"
     )
     return {"said": f"{names}, by {source}", "commit": wanted.head}
-
-
-def _refuse_unenforced(wanted: Wanted) -> None:
-    """What this version understands and does not carry out: without it, a gate that was asked for would stand open."""
-    fields = [code(f"{each.name}.{field}") for each in wanted.asked.values() for field in repoconfig.unenforced(each)]
-    if fields:
-        raise UserError(
-            "config_unsupported",
-            f"{code(FILE)}: {', '.join(fields)}: not supported by this version of Sluice; it was refused, because "
-            "ignoring it would deploy without it",
-        )
 
 
 async def _refuse_another_branch(setup: Setup) -> None:

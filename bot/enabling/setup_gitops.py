@@ -105,7 +105,8 @@ async def _wanted(setup: Setup, where: Place) -> list[Manifest]:
         git = await setup.ctx.credentials.git(session, where.repository, where.project)
     if not projects.is_elsewhere(where.environment):
         shared = manifests.branch_source(objects.owner(where.project), git, where.environment.branch)
-        return [*_around(where, shared), objects.applier(where, source.name)]
+        goes_by = [shared] if where.rules.follows or source.environment_id is None else []
+        return [*_around(where, *goes_by), objects.applier(where, source.name)]
     if pin is None:  # its first deployment writes the release: the values are a commit's
         return _around(where, objects.elsewhere(where, {}, 0)[0])
     written = await charts.values_at(setup.ctx.forge, where, pin.commit_hash)
@@ -113,13 +114,13 @@ async def _wanted(setup: Setup, where: Place) -> list[Manifest]:
     return [*_around(where, chart), release]
 
 
-def _around(where: Place, source: Manifest) -> list[Manifest]:
-    """The namespaces, the source, and the account with its rights."""
+def _around(where: Place, *sources: Manifest) -> list[Manifest]:
+    """The namespaces, the sources, and the account with its rights."""
     environment, project = where.environment, where.project
     ours, theirs = objects.owner(project), objects.owner(project, environment)
     found = [
         manifests.namespace(ours, project.namespace),
-        source,
+        *sources,
         manifests.namespace(theirs, environment.target_namespace),
     ]
     if environment.config.get("service_account") == manifests.account_name(environment.name):

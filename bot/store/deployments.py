@@ -10,11 +10,12 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.core import lifecycle
+from bot.core import lifecycle, rules
 from bot.core.conversation import status_text
 from bot.core.deployments import TERMINAL, UNSETTLED, Phase, commit_of, duration
 from bot.core.manifests import slug
-from bot.store import initialization, log, outbox, projects
+from bot.core.rules import Rules
+from bot.store import initialization, leases, log, outbox, projects
 from bot.store.transactions import Transaction
 from models import Deployment, Environment, GitopsResource, Project, Repository
 
@@ -22,6 +23,7 @@ _NOT_SUCCEEDED = tuple(phase for phase in Phase if phase is not Phase.SUCCEEDED)
 NOT_CHECKED = "health not checked"
 NOT_LET_THROUGH = (Phase.WAITING, Phase.SUPERSEDED, Phase.REJECTED, Phase.CANCELLED)
 SYNC_ENDS = {Phase.SUCCEEDED: "completed", Phase.FAILED: "failed", Phase.TIMED_OUT: "failed"}
+BY_GIT = frozenset({"push", "enable", "unpin", "resume"})
 SHORTEST_TIMEOUT = timedelta(seconds=30)  # Flux takes a shorter one for this
 
 
@@ -31,7 +33,7 @@ class Wish:
 
     commit: str
     source_id: UUID
-    trigger: str  # push | enable | deploy | unpin
+    trigger: str  # push | enable | deploy | unpin | rollback | promote | resume
     requested_by: str
     inputs_digest: str
     config_digest: str
@@ -39,6 +41,14 @@ class Wish:
     run_id: UUID
     pull_request: int | None = None
     patience: timedelta = timedelta(minutes=7)
+    requested_by_id: str | None = None
+    chain_digest: str = ""
+    branch: str | None = None  # by which Flux reaches the commit; None: the environment's own
+    base_branch: str | None = None
+    base_commit: str | None = None
+    config_commit: str | None = None
+    gates: list[dict[str, Any]] | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,10 +70,20 @@ class Place:
         """The name of the commit status."""
         return f"sluice/{self.title}"
 
+    @property
+    def rules(self) -> Rules:
+        """The gates that `/enable` applied last."""
+        return rules_of(self.environment)
+
 
 def keep_branch(where: Place) -> str:
     """The branch that keeps a pinned commit reachable when no other does (Gitea: 100 characters at most)."""
     return f"sluice/keep/{slug(where.project.slug)}/{slug(where.environment.name)}"
+
+
+def rules_of(environment: Environment) -> Rules:
+    """The gates that `/enable` applied last to an environment."""
+    return rules.from_config(environment.config.get("rules"))
 
 
 def patience(environment: Environment) -> timedelta:
@@ -175,17 +195,34 @@ async def open_(tx: Transaction, where: Place, wish: Wish) -> Deployment:
     found = await of_run(tx.session, wish.run_id, where.environment.id)
     if found is not None:
         return found
-    overtaken = await _unsettled(tx.session, where.environment.id)
-    deployment = await _insert(tx, where, wish, Phase.QUEUED)
+    overtaken = await unsettled(tx.session, where.environment.id)
+    deployment = await insert(tx, where, wish, Phase.QUEUED)
     for older in overtaken:
-        same_way = older.source_id == wish.source_id  # else the two would switch the Kustomization to and fro
+        # Else the two would switch the Kustomization to and fro. One that waits for somebody goes by nothing yet.
+        same_way = older.source_id == wish.source_id and older.status != Phase.WAITING
         if same_way and older.inputs_digest == wish.inputs_digest and older.commit_hash != wish.commit:
             continue  # it goes live as a part of this one, or is found superseded when this one is applied
         await move(tx, where, older, Phase.SUPERSEDED, live_revision=wish.commit)
-    await _say(tx, where, deployment)
-    _log_sync(tx, where, deployment, "started")
-    tx.ring("advance", deployment.id)
+    await begin(tx, where, deployment)
     return deployment
+
+
+async def begin(tx: Transaction, where: Place, deployment: Deployment) -> None:
+    """Say that a deployment is on its way, and have it worked on."""
+    await say(tx, where, deployment)
+    if deployment.status != Phase.WAITING:
+        _log_sync(tx, where, deployment, "started")
+    tx.ring("advance", deployment.id)
+
+
+async def release(tx: Transaction, where: Place, deployment: Deployment, *, gates: list[dict[str, Any]]) -> None:
+    """Let a waiting deployment go: with the next number it overtakes what runs. It had not ended."""
+    deployment.number = await next_number(tx.session, where.environment.id)
+    deployment.status, deployment.message, deployment.gates = Phase.QUEUED, None, gates
+    deployment.approved_at, deployment.deadline_at = tx.now, tx.now + patience(where.environment)
+    await tx.session.flush()
+    await leases.nudge(tx.session, Deployment, [deployment.id], tx.now)
+    await begin(tx, where, deployment)
 
 
 async def open_overtaken(tx: Transaction, where: Place, wish: Wish, *, by: str) -> Deployment:
@@ -193,7 +230,7 @@ async def open_overtaken(tx: Transaction, where: Place, wish: Wish, *, by: str) 
     found = await of_run(tx.session, wish.run_id, where.environment.id)
     if found is not None:
         return found
-    deployment = await _insert(tx, where, wish, Phase.QUEUED)
+    deployment = await insert(tx, where, wish, Phase.QUEUED)
     _log(tx, where, deployment)
     _log_sync(tx, where, deployment, "started")
     await move(tx, where, deployment, Phase.SUPERSEDED, live_revision=by)
@@ -212,7 +249,7 @@ async def move(
         .values(
             status=phase,
             updated_at=tx.now,
-            started_at=sa.func.coalesce(Deployment.started_at, sa.literal(tx.now, Deployment.started_at.type)),
+            **({} if phase is Phase.WAITING else {"started_at": _first_time(tx)}),
             finished_at=tx.now if phase in TERMINAL else None,
             **facts,
         )
@@ -226,24 +263,37 @@ async def move(
     if phase in TERMINAL:
         await initialization.look(tx, where.project.id)
     if not silent:
-        await _say(tx, where, deployment)
+        await say(tx, where, deployment)
+    elif phase in TERMINAL:
+        _log(tx, where, deployment)
     if phase in TERMINAL:
         _log_sync(tx, where, deployment, SYNC_ENDS.get(phase, "cancelled"))
     return True
 
 
-async def _unsettled(session: AsyncSession, environment_id: UUID) -> Sequence[Deployment]:
+def _first_time(tx: Transaction) -> Any:
+    return sa.func.coalesce(Deployment.started_at, sa.literal(tx.now, Deployment.started_at.type))
+
+
+async def unsettled(session: AsyncSession, environment_id: UUID) -> Sequence[Deployment]:
+    """The deployments of an environment that have not ended."""
     query = sa.select(Deployment).where(Deployment.environment_id == environment_id, Deployment.status.in_(UNSETTLED))
     return (await session.execute(query)).scalars().all()
 
 
-async def _insert(tx: Transaction, where: Place, wish: Wish, phase: Phase) -> Deployment:
-    numbered = await tx.session.execute(
+async def next_number(session: AsyncSession, environment_id: UUID) -> int:
+    """A number that no deployment of the environment had before."""
+    numbered = await session.execute(
         sa.update(Environment)
-        .where(Environment.id == where.environment.id)
+        .where(Environment.id == environment_id)
         .values(last_number=Environment.last_number + 1)
         .returning(Environment.last_number)
     )
+    return numbered.scalar_one()
+
+
+async def insert(tx: Transaction, where: Place, wish: Wish, phase: Phase) -> Deployment:
+    """The row of a deployment, with the next number; nothing is said of it yet."""
     assert where.environment.gitops_resource_id is not None
     deployment = Deployment(
         id=uuid.uuid4(),
@@ -251,17 +301,26 @@ async def _insert(tx: Transaction, where: Place, wish: Wish, phase: Phase) -> De
         source_id=wish.source_id,
         environment_id=where.environment.id,
         run_id=wish.run_id,
-        number=numbered.scalar_one(),
+        number=await next_number(tx.session, where.environment.id),
         commit_hash=wish.commit,
-        deployment_method="manual" if wish.trigger == "deploy" else "gitops",
+        deployment_method="gitops" if wish.trigger in BY_GIT else "manual",
         trigger=wish.trigger,
         pull_request=wish.pull_request,
         requested_by=wish.requested_by,
+        requested_by_id=wish.requested_by_id,
+        branch=wish.branch,
+        base_branch=wish.base_branch,
+        base_commit=wish.base_commit,
+        config_commit=wish.config_commit,
         status=phase,
+        message=wish.message,
+        gates=wish.gates,
         inputs_digest=wish.inputs_digest,
         config_digest=wish.config_digest,
         policy_digest=wish.policy_digest,
-        deadline_at=tx.now + wish.patience,
+        chain_digest=wish.chain_digest,
+        approved_at=None if phase is Phase.WAITING else tx.now,
+        deadline_at=None if phase is Phase.WAITING else tx.now + wish.patience,
         created_at=tx.now,
         due_at=tx.now,
     )
@@ -270,7 +329,7 @@ async def _insert(tx: Transaction, where: Place, wish: Wish, phase: Phase) -> De
     return deployment
 
 
-async def _say(tx: Transaction, where: Place, deployment: Deployment) -> None:
+async def say(tx: Transaction, where: Place, deployment: Deployment) -> None:
     """Queue the status, have the pull request's comment brought up to date, and log the step."""
     if not await _overwritten(tx.session, deployment):
         said = await outbox.say_status(
@@ -342,7 +401,7 @@ def describe(deployment: Deployment) -> str:
         phase,
         commit=deployment.commit_hash,
         message=deployment.message or "",
-        seconds=(ended - deployment.created_at).total_seconds() if ended else None,
+        seconds=(ended - deployment.begun_at).total_seconds() if ended else None,
         part_of=other if phase is Phase.SUCCEEDED else "",
         superseded_by=other if phase is Phase.SUPERSEDED else "",
         checked=deployment.message != NOT_CHECKED,

@@ -58,7 +58,7 @@ async def serve(store: Store, desk: Desk[Table], id: UUID) -> None:
 async def _again(store: Store, desk: Desk[Table], row: Table, error: TemporaryError) -> datetime | None:
     """When to try again: as the error says, and the more seldom the older the row."""
     now = store.clock()
-    age = now - row.created_at
+    age = now - row.begun_at
     if age > desk.patience:
         await desk.give_up(row, f"gave up after {int(age.total_seconds() // 60)} minutes: {error}")
         return None

@@ -253,11 +253,20 @@ async def _say(tx: Transaction, run: Run, project: Project, *, after: float = 0.
 
 
 async def hand_over(
-    tx: Transaction, run: Run, project: Project, *, resources: Sequence[UUID], deadline: datetime
+    tx: Transaction,
+    run: Run,
+    project: Project,
+    *,
+    resources: Sequence[UUID],
+    waiting: Sequence[str],
+    deadline: datetime,
 ) -> None:
-    """Leave the verification to those who see the objects change, until the deadline."""
+    """Leave the verification to those who see the objects change, until the deadline.
+
+    `waiting` are the environments to which nothing was let through yet: as good as ready.
+    """
     ids = [str(id) for id in resources]
-    await begin(tx, run, project, VERIFY, resources=ids, deadline=deadline.isoformat())
+    await begin(tx, run, project, VERIFY, resources=ids, waiting=list(waiting), deadline=deadline.isoformat())
 
 
 async def unfinished(session: AsyncSession) -> Sequence[UUID]:
@@ -283,7 +292,8 @@ async def look(tx: Transaction, project_id: UUID) -> None:
     if row is None or project.status not in ("initializing", "failed"):
         return
     resources = await _resources(tx.session, row)
-    found = initialization.verdict(resources, now=tx.now, deadline=datetime.fromisoformat(row.details["deadline"]))
+    deadline, waiting = datetime.fromisoformat(row.details["deadline"]), row.details.get("waiting", ())
+    found = initialization.verdict(resources, now=tx.now, deadline=deadline, waiting=waiting)
     match found:
         case initialization.Verified():
             await _finish(tx, row, found)

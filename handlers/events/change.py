@@ -6,18 +6,27 @@ import msgspec
 
 from bot import following
 from bot.context import Context
+from bot.core.arrivals import STIRRED, follow_call, stirred_call
 from bot.core.calls import Call
 from bot.core.config_changes import proposed_call
 from bot.core.deployments import short
 from bot.core.events import PullRequestChanged
 from bot.core.results import Result, done, ignored
 from bot.registry import event, work
-from bot.store import deployments, locks, pins, projects, runs
+from bot.store import approvals, deployments, locks, pins, projects, runs
 from bot.store.deployments import Place
+from bot.store.transactions import Transaction
+from models import Environment
 
 
 class Closed(msgspec.Struct, frozen=True):
     """The pull request `number` was closed or merged."""
+
+    number: int
+
+
+class Stirred(msgspec.Struct, frozen=True):
+    """Something about the pull request `number` is not as it was."""
 
     number: int
 
@@ -32,12 +41,13 @@ class Unpin(msgspec.Struct, frozen=True):
 @event(PullRequestChanged)
 def calls(event: PullRequestChanged) -> list[Call]:
     """Its heads went into the ledger already; each may change the configuration, and its end ends its pins."""
+    repository = event.repository
+    stirred = stirred_call(repository.forge, repository.id, event.number, event.action, event.actor)
     if event.action in ("drafted", "ready"):
-        return []
+        return [stirred]
     if event.action != "closed":
-        repository = event.repository
-        return [proposed_call(repository.forge, repository.id, event.number, event.head, event.actor)]
-    return [closed_call(event.repository.forge, event.repository.id, event.number, event.actor)]
+        return [stirred, proposed_call(repository.forge, repository.id, event.number, event.head, event.actor)]
+    return [stirred, closed_call(repository.forge, repository.id, event.number, event.actor)]
 
 
 def closed_call(forge: str, repository: str, number: int, actor: str) -> Call:
@@ -49,6 +59,15 @@ def closed_call(forge: str, repository: str, number: int, actor: str) -> Call:
         actor=actor,
         arguments={"number": number},
     )
+
+
+@work(STIRRED)
+async def stirred(ctx: Context, args: Stirred) -> Result:
+    """What waits for the request is looked at again; whether anything moved the forge knows."""
+    async with ctx.store.write() as tx:
+        waiting = await approvals.of_request(tx.session, ctx.repository.id, args.number)
+        await approvals.ring(tx, [row.id for row in waiting])
+    return ignored(f"{len(waiting)} wait for #{args.number}")
 
 
 @work("closed")
@@ -93,8 +112,28 @@ async def _follow_again(ctx: Context, where: Place, args: Unpin, spot: following
         pin = await projects.live_pin(tx.session, environment.id)
         if pin is None or pin.pull_request != args.number:
             return ignored(f"{where.title} is not pinned to #{args.number}")
+        if where.rules.protected:
+            await pins.keep(tx, pin)
+            await _newest_waits(tx, ctx, environment, spot.commit)
+            return done(f"{where.title} stays at {short(pin.commit_hash)}: it is protected")
         if (why := await following.kept(tx.session, environment, tx.now)) is not None:
             await pins.keep(tx, pin)
             return done(f"{where.title} stays at {short(pin.commit_hash)}: {why}")
         await following.again(tx, ctx, where, pin, spot, number=args.number)
     return done(f"{where.title} follows {environment.branch} again, at {short(spot.commit)}")
+
+
+async def _newest_waits(tx: Transaction, ctx: Context, environment: Environment, head: str) -> None:
+    """What was only this request's is not wanted any more: the branch's newest is looked at."""
+    repository, newest = ctx.repository, environment.last_number
+    call = follow_call(
+        repository.provider,
+        repository.forge_id,
+        environment.branch,
+        head,
+        environment.id,
+        newest,
+        actor=ctx.run.actor,
+        actor_id=ctx.call.actor_id,
+    )
+    await runs.start(tx, repository, call)

@@ -13,7 +13,7 @@ from bot.core.errors import UserError
 from bot.core.repoconfig import Config
 from bot.core.results import Result, done, ignored, refused
 from bot.registry import work
-from bot.store import outbox, runs
+from bot.store import approvals, outbox, runs
 from bot.store.transactions import Transaction
 
 CONTEXT = "sluice/config"
@@ -45,7 +45,13 @@ class Verdict:
 
 @work(CHECK_BRANCH)
 async def arrived(ctx: Context, args: Arrived) -> Result:
-    """A broken file on the default branch is a red status there; about a good one nothing is said."""
+    """A broken file on the default branch is a red status there; about a good one nothing is said.
+
+    What waits is bound to the rules in force, so it is looked at again.
+    """
+    async with ctx.store.write() as tx:
+        waiting = await approvals.of_repository(tx.session, ctx.repository.id)
+        await approvals.ring(tx, [row.id for row in waiting])
     try:
         await _config(ctx, await _file(ctx, args.commit))
     except UserError as error:
@@ -102,7 +108,7 @@ async def _verdict(ctx: Context, before: str | None, after: str | None, *, behin
         text = "; ".join(reason.text for reason in reasons)
         comment = f"`/enable` would refuse this configuration: {text}\n\n{tell(changes)}"
         return Verdict(Phase.FAILED, _clear(text), comment, reasons[0].code)
-    return Verdict(Phase.SUCCEEDED, _summary(changes), _comment(ctx, new, changes, behind=behind))
+    return Verdict(Phase.SUCCEEDED, _summary(changes), _comment(ctx, changes, behind=behind))
 
 
 def _broken(error: UserError) -> Verdict:
@@ -119,7 +125,7 @@ def _summary(changes: list[Change]) -> str:
     return f"{count}, {weaker} weaken{'s' if weaker == 1 else ''} the protection" if weaker else count
 
 
-def _comment(ctx: Context, new: Config, changes: list[Change], *, behind: bool) -> str:
+def _comment(ctx: Context, changes: list[Change], *, behind: bool) -> str:
     branch = code(ctx.repository.default_branch)
     parts = [f"`{repoconfig.FILE}` is good, and says the same as before."]
     if changes:
@@ -127,14 +133,6 @@ def _comment(ctx: Context, new: Config, changes: list[Change], *, behind: bool) 
         parts = [f"`{repoconfig.FILE}` is good. What it changes {when}:", tell(changes)]
     if behind:
         parts.append(f"This change is behind {branch}: some of it may only be what {branch} changed meanwhile.")
-    later = [
-        code(f"{each.name}.{field}")
-        for project in new.projects
-        for each in project.environments
-        for field in repoconfig.unenforced(each)
-    ]
-    if later:
-        parts.append(f"This version of Sluice does not carry out {', '.join(later)}; `/enable` will refuse that.")
     return "\n\n".join(parts)
 
 

@@ -1,11 +1,12 @@
-"""A branch moved: bring the environments that follow it to the new head."""
+"""A branch moved: bring the environments that follow it to the new head; protected ones wait for their gates."""
 
 from uuid import UUID
 
 import msgspec
 
-from bot import pinning
+from bot import pinning, releasing
 from bot.context import Context
+from bot.core.arrivals import FOLLOW, follow_call
 from bot.core.calls import Call
 from bot.core.config_changes import arrived_call
 from bot.core.deployments import Phase, short
@@ -13,13 +14,14 @@ from bot.core.events import Pushed
 from bot.core.results import Result, done, ignored
 from bot.inputs import Evidence, read
 from bot.registry import event, work
+from bot.releasing import PUSH, Asked
 from bot.store import deployments, projects, runs
 from bot.store.deployments import Place, Wish
 from bot.store.transactions import Transaction
 from models import Environment, Pin
 
 KEPT = "sluice/keep/"
-NOT_DEPLOYED = (Phase.SUPERSEDED, Phase.REJECTED, Phase.CANCELLED)
+NOT_DEPLOYED = (Phase.WAITING, Phase.SUPERSEDED, Phase.REJECTED, Phase.CANCELLED)
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -89,23 +91,26 @@ async def _keep_pins(ctx: Context, branch: str) -> list[str]:
 
 
 def _follow(ctx: Context, branch: str, commit: str, environment: Environment) -> Call:
-    """Keyed by what the environment had then, so that going back to an older commit is news again."""
-    where = f"{ctx.repository.provider}:{ctx.repository.forge_id}:refs/heads/{branch}"
-    return Call(
-        kind="work",
-        name="follow",
-        key=f"{where}:{commit}:{environment.id}:{environment.last_number}",
+    return follow_call(
+        ctx.repository.provider,
+        ctx.repository.forge_id,
+        branch,
+        commit,
+        environment.id,
+        environment.last_number,
         actor=ctx.run.actor,
-        arguments={"branch": branch, "commit": commit, "environment": str(environment.id)},
+        actor_id=ctx.call.actor_id,
     )
 
 
-@work("follow")
+@work(FOLLOW)
 async def follow(ctx: Context, args: Follow) -> Result:
     """Open a deployment if the environment's inputs changed; say what became of a commit that was overtaken."""
     async with ctx.store.read() as session:
         where = await deployments.place(session, UUID(args.environment))
         pin = await projects.live_pin(session, where.environment.id)
+    if where.rules.protected:
+        return await _protected(ctx, where, args)
     if pin is not None:
         return _pinned(where, pin)
     head = await ctx.forge.branch_head(ctx.repository.full_name, args.branch)
@@ -121,6 +126,28 @@ async def follow(ctx: Context, args: Follow) -> Result:
         if head == args.commit:
             return await _open(tx, ctx, where, args, evidence)
         return await _overtaken(tx, ctx, where, args, evidence, head, at_head)
+
+
+async def _protected(ctx: Context, where: Place, args: Follow) -> Result:
+    """The newest commit of the branch waits for the environment's gates; when all are open it goes by itself."""
+    name = ctx.repository.full_name
+    if await ctx.forge.branch_head(name, args.branch) != args.commit:
+        return ignored("there is a newer head")
+    keeper = releasing.of(ctx)
+    number = await ctx.forge.merged_pull_request(name, args.commit)
+    change = await ctx.forge.pull_request(name, number) if number is not None else None
+    asked = Asked(command=PUSH, commit=args.commit, pushed_by=ctx.call.actor_id, change=change)
+    found = await keeper.dossier(where, asked)
+    if not found.opens_by_push:
+        return ignored(f"{where.title} goes nowhere by a push; `/deploy` brings it there")
+    found = await keeper.reachable(found)
+    async with ctx.store.write() as tx:
+        verdict, made = await keeper.open(tx, found, trigger=PUSH, run_id=ctx.run.id, by=ctx.run.actor)
+    first = verdict.first
+    if made is None:
+        why = first.text if first is not None and not first.waits else f"nothing that {where.title} is made of changed"
+        return ignored(why, code=first.code if first is not None and not first.waits else "untouched")
+    return done(f"{short(args.commit)} " + (f"waits: {first.text}" if first else f"goes to {where.title}"))
 
 
 def _pinned(where: Place, pin: Pin) -> Result:

@@ -18,7 +18,6 @@ from bot.core.repoconfig import (
     default,
     default_environments,
     parse,
-    unenforced,
 )
 from bot.core.safe_yaml import BrokenYaml, compose
 
@@ -146,27 +145,6 @@ projects:
 def test_environments_of_a_single_project() -> None:
     [found] = read(environments("path: .")).projects[0].environments
     assert found.path == "."
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("approvals", "2"), ("approvers", "[user:a]"), ("deployers", "[user:a]"), ("deploy_from", "merged"),
-        ("freeze", "['Fri 16:00 - Mon 08:00 UTC']"), ("forks", "true"), ("checks", "[x]"), ("up_to_date", "true"),
-        ("reviews_count", "true"), ("auto_sync", "false"),
-    ],
-)  # fmt: skip
-def test_a_gate_that_is_not_kept_yet_is_told(field: str, value: str) -> None:
-    [found] = read(environments("path: x", f"{field}: {value}")).projects[0].environments
-    assert unenforced(found) == (field,)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [("approvals", "0"), ("auto_sync", "true"), ("forks", "no"), ("checks", "[]"), ("region", "eu")]
-)
-def test_what_says_only_the_default_is_kept(field: str, value: str) -> None:
-    [found] = read(environments("path: x", f"{field}: {value}")).projects[0].environments
-    assert unenforced(found) == ()
 
 
 def test_several_projects_say_each_where_they_lie() -> None:

@@ -140,7 +140,6 @@ async def test_configuration_of_the_default_branch_only(world: World) -> None:
 @pytest.mark.parametrize(
     ("config", "code", "words"),
     [
-        ("version: 1\nenvironments:\n  a:\n    path: deploy/a\n    approvals: 2\n", "config_unsupported", "approvals"),
         ("version: 1\nenvironments:\n  a:\n    path: deploy/a\n    colour: red\n", "config_invalid", "colour"),
         ("version: 1\nenvironments:\n  a:\n    path: ../../etc\n", "config_invalid", "path"),
         ("version: 1\nenvironments: [\n", "config_invalid", "line"),

@@ -7,8 +7,8 @@ import msgspec
 
 from bot.core.repoconfig import Environment
 
-T = TypeVar("T")
 Words = tuple[str, ...]
+T = TypeVar("T", str, Words)
 EVERYBODY: tuple[Words, ...] = ((),)  # one list that names nobody: the forge's role decides
 FROM = (None, "pull_request", "merged")  # of `deploy_from`, the strictest last
 
@@ -98,4 +98,4 @@ def from_config(data: Mapping[str, Any] | None) -> Rules:
 
 
 def _both(one: tuple[T, ...], other: tuple[T, ...]) -> tuple[T, ...]:
-    return tuple(sorted(dict.fromkeys((*one, *other)), key=repr)) if one != other else one
+    return one if one == other else tuple(sorted(set(one).union(other)))

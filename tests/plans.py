@@ -1,10 +1,12 @@
 """Watches what Sluice asks the database while tests run, and reads how both databases would answer it."""
 
+import asyncio
 import re
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -182,19 +184,31 @@ def _leading() -> dict[str, str]:
     return found
 
 
+class _Asker:
+    """A thread with a connection that stays open to the end of the process: to connect takes longer than to ask."""
+
+    def __init__(self, url: str) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._runner = asyncio.Runner()
+        self._connection = self._run(asyncpg.connect(url))
+        self._run(self._connection.execute("SET enable_seqscan = off"))
+
+    def explain(self, statement: str, parameters: Sequence[Any]) -> str:
+        """The plan, as JSON."""
+        return str(self._run(self._connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters)))
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._thread.submit(self._runner.run, work).result()
+
+
+@cache
+def _asker_of(url: str) -> _Asker:
+    return _Asker(url)
+
+
 def _on_postgresql(statement: str, parameters: Sequence[Any]) -> list[str]:
-    answer: list[str] = []
-
-    async def explain() -> None:
-        connection = await asyncpg.connect(_postgresql())
-        try:
-            await connection.execute("SET enable_seqscan = off")
-            answer.append(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters))
-        finally:
-            await connection.close()
-
-    in_thread(explain())
-    return [bad for plan in msgspec.json.decode(answer[0]) for bad in _bad_nodes(plan["Plan"])]
+    answer = _asker_of(_postgresql()).explain(statement, parameters)
+    return [bad for plan in msgspec.json.decode(answer) for bad in _bad_nodes(plan["Plan"])]
 
 
 def _bad_nodes(node: dict[str, Any], *, first_few: bool = False) -> Iterator[str]:

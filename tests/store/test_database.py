@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from bot.store.database import Database, migrate
+from bot.store.database import Database
 from models import Organization
 
 COUNT = """
@@ -38,23 +38,22 @@ asyncio.run(main())
 
 
 @pytest.fixture
-async def database(database_url: str):  # type: ignore[no-untyped-def]
+async def database(migrated_url: str):  # type: ignore[no-untyped-def]
     """A migrated database."""
-    migrate(database_url)
-    database = Database(database_url)
+    database = Database(migrated_url)
     yield database
     await database.close()
 
 
-async def test_no_update_is_lost(database_url: str) -> None:
+async def test_no_update_is_lost(migrated_url: str) -> None:
     """3 processes with 4 tasks each count up for a second: the counter says how often they committed."""
-    database = Database(database_url)
+    database = Database(migrated_url)
     async with database.write() as session:
         await session.execute(sa.text("CREATE TABLE counters (value INTEGER)"))
         await session.execute(sa.text("INSERT INTO counters VALUES (0)"))
 
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-W", "error", "-c", COUNT, database_url]
+    command = [sys.executable, "-W", "error", "-c", COUNT, migrated_url]
     processes = [
         subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)

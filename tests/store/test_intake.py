@@ -59,10 +59,9 @@ def new(key: str | None = None, event: str = "push", **changes: Any) -> NewDeliv
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
+async def database(migrated_url: str) -> AsyncIterator[Database]:
     """A migrated database in which the COMMIT of a delivery with the event `poison` fails."""
-    migrate(database_url)
-    database = Database(database_url)
+    database = Database(migrated_url)
     async with database.write() as session:
         for statement in FAILING_COMMIT[database.dialect]:
             await session.execute(sa.text(statement))
@@ -76,8 +75,8 @@ def bell() -> Bell:
 
 
 @pytest.fixture
-async def intake(database: Database, database_url: str, bell: Bell) -> AsyncIterator[Intake]:
-    intake = Intake(database_url, bell)
+async def intake(database: Database, migrated_url: str, bell: Bell) -> AsyncIterator[Intake]:
+    intake = Intake(migrated_url, bell)
     await intake.start()
     yield intake
     await intake.stop()
@@ -116,9 +115,9 @@ async def test_one_delivery_50_times_at_once(intake: Intake, database: Database,
     assert bell.rung == [row.id]
 
 
-async def test_the_same_delivery_at_several_intakes(database: Database, database_url: str, bell: Bell) -> None:
+async def test_the_same_delivery_at_several_intakes(database: Database, migrated_url: str, bell: Bell) -> None:
     """Several processes get the same deliveries in different orders: one row each, and none waits for ever."""
-    intakes = [Intake(database_url, bell) for _ in range(3)]
+    intakes = [Intake(migrated_url, bell) for _ in range(3)]
     for each in intakes:
         await each.start()
     keys = [f"key-{number}" for number in range(40)]
@@ -171,9 +170,9 @@ async def test_a_broken_bell_refuses_nothing(intake: Intake, database: Database,
     assert len(await rows(database)) == 1
 
 
-async def test_stopping_keeps_what_waits(database: Database, database_url: str) -> None:
+async def test_stopping_keeps_what_waits(database: Database, migrated_url: str) -> None:
     """What was taken is written; what comes later is refused."""
-    intake = Intake(database_url)
+    intake = Intake(migrated_url)
     await intake.start()
     waiting = [asyncio.create_task(intake.record(new())) for _ in range(200)]
     await asyncio.sleep(0)

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bot.store import heads
-from bot.store.database import Database, migrate
+from bot.store.database import Database
 from bot.store.deliveries import PostgresWriter, SqliteWriter
 from models import Base
 from tests import plans
@@ -41,10 +41,9 @@ def test_it_is_found_in_disguise(dialect: str, statement: str) -> None:
     assert full_scans(Question(dialect, statement, (), "")) != []
 
 
-async def test_what_sluice_asks_is_heard(database_url: str) -> None:
+async def test_what_sluice_asks_is_heard(migrated_url: str) -> None:
     """A question of the store is heard with the line that asked; a question of the tests is not."""
-    migrate(database_url)
-    database = Database(database_url)
+    database = Database(migrated_url)
     plans._seen.clear()
     plans._new.clear()
     async with database.read() as session:

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from bot.store import projects
-from bot.store.database import Database, migrate
+from bot.store.database import Database
 from models import Base, Environment, GitopsResource, Organization, Pin, Project, Repository
 from models.base import Word
 
@@ -15,10 +15,9 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @pytest.fixture
-async def database(database_url: str):  # type: ignore[no-untyped-def]
+async def database(migrated_url: str):  # type: ignore[no-untyped-def]
     """A migrated database."""
-    migrate(database_url)
-    database = Database(database_url)
+    database = Database(migrated_url)
     yield database
     await database.close()
 

@@ -25,9 +25,8 @@ ROWS = 2_000
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    migrate(database_url)
-    database = Database(database_url, writers=4)
+async def database(migrated_url: str) -> AsyncIterator[Database]:
+    database = Database(migrated_url, writers=4)
     yield database
     await database.close()
 

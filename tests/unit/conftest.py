@@ -1,5 +1,5 @@
 """Every test on SQLite and on PostgreSQL, where it asks for a database."""
 
-from tests.postgres import database_url
+from tests.postgres import database_url, migrated_url
 
-__all__ = ["database_url"]
+__all__ = ["database_url", "migrated_url"]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from bot.core.errors import TemporaryError
 from bot.store import leases
-from bot.store.database import Database, migrate
+from bot.store.database import Database
 from bot.store.desk import MAX_ATTEMPTS, Desk, serve
 from bot.store.leases import LEASE
 from bot.store.transactions import Store
@@ -89,9 +89,8 @@ class Shop:
 
 
 @pytest_asyncio.fixture
-async def shop(database_url: str) -> AsyncIterator[Shop]:
-    migrate(database_url)
-    found = Shop(database_url)
+async def shop(migrated_url: str) -> AsyncIterator[Shop]:
+    found = Shop(migrated_url)
     await found.fill()
     yield found
     await found.store.database.close()

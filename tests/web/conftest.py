@@ -1,5 +1,5 @@
 """Databases for the tests of this folder."""
 
-from tests.postgres import database_url, postgres_url
+from tests.postgres import database_url, migrated_url, postgres_url
 
-__all__ = ["database_url", "postgres_url"]
+__all__ = ["database_url", "migrated_url", "postgres_url"]

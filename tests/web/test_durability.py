@@ -30,12 +30,11 @@ async def keys(url: str) -> list[str]:
     return found
 
 
-async def test_one_delivery_50_times_at_once(database_url: str) -> None:
+async def test_one_delivery_50_times_at_once(migrated_url: str) -> None:
     """One row, 50 times 202, 50 times the same id."""
-    migrate(database_url)
     headers = github()
 
-    async with AsyncTestClient(app(Intake(database_url))) as client:
+    async with AsyncTestClient(app(Intake(migrated_url))) as client:
         answers = await asyncio.gather(
             *(client.post("/webhooks/github", content=BODY, headers=headers) for _ in range(50))
         )
@@ -43,7 +42,7 @@ async def test_one_delivery_50_times_at_once(database_url: str) -> None:
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["delivery"] for answer in answers}) == 1
     assert sorted(answer.json()["result"] for answer in answers) == ["duplicate"] * 49 + ["recorded"]
-    assert await keys(database_url) == [headers["x-github-delivery"]]
+    assert await keys(migrated_url) == [headers["x-github-delivery"]]
 
 
 async def test_a_failing_commit_is_never_a_2xx(tmp_path: Path) -> None:
@@ -113,10 +112,9 @@ class Senders:
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_kill_minus_9(database_url: str, seed: int) -> None:
+async def test_kill_minus_9(migrated_url: str, seed: int) -> None:
     """The server is killed while deliveries come in: each one that was acknowledged is in the database."""
-    migrate(database_url)
-    command = [sys.executable, "-m", "tests.web.server_process", database_url]
+    command = [sys.executable, "-m", "tests.web.server_process", migrated_url]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         senders = Senders(int(server.stdout.readline()), goal=random.Random(seed).randrange(100, 400))
@@ -126,7 +124,7 @@ async def test_kill_minus_9(database_url: str, seed: int) -> None:
             server.send_signal(signal.SIGKILL)
             await asyncio.gather(*tasks)
 
-    kept = await keys(database_url)
+    kept = await keys(migrated_url)
     assert len(senders.acknowledged) >= senders.goal
     assert set(senders.acknowledged) <= set(kept)
     assert len(kept) == len(set(kept))

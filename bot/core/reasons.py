@@ -1,5 +1,7 @@
 """Why something may or may not be done: a tree of reasons, and its three ways of being shown."""
 
+import html
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -9,6 +11,7 @@ from bot.core.conversation import plain
 
 GO, WAIT, REFUSE = "go", "wait", "refuse"
 SUMMARY_LIMIT = 100
+_MARKS = re.compile(r"`|\*\*|</?code>|\\(?=[^\w\s])")  # what is only there for Markdown
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -69,7 +72,7 @@ def summary(verdict: Verdict, limit: int = SUMMARY_LIMIT) -> str:
         return ""
     others = len(verdict.missing()) - 1
     more = f" (+{others} more)" if others else ""
-    return plain(first.text.replace("`", "").replace("**", ""), limit - len(more)) + more
+    return plain(html.unescape(_MARKS.sub("", first.text)), limit - len(more)) + more
 
 
 def as_json(verdict: Verdict) -> list[dict[str, Any]]:

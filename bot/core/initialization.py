@@ -231,6 +231,7 @@ _REMEDIES = {
     "version_unsupported": _SHOWN,
     "namespace_taken": f"name another `namespace` in `.sluice.yaml`, or remove this one, {_AGAIN}.",
     "namespace_not_allowed": _ALLOWED,
+    "namespace_unlabelled": f"the operator labels it as shown, {_AGAIN}.",
     "not_kept": f"the operator brings Flux's CRDs up to date (`flux install`), {_AGAIN}.",
     "not_permitted": "somebody with the role comments `/enable`, or the operator allows what is named.",
     "object_missing": "`/enable` again makes it anew; find out who removed it.",

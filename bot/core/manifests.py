@@ -16,6 +16,7 @@ MANAGED_BY = "sluice"
 SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 PROJECT_LABEL = "sluice/project"
 ENVIRONMENT_LABEL = "sluice/environment"
+TARGET_LABEL = "sluice/target"  # put by the operator on a namespace of others that workloads may go to
 DEPLOYMENT_ANNOTATION = "sluice/deployment"
 DEPLOYER_ROLE = "sluice-deployer"
 CREDENTIALS = "git-credentials"

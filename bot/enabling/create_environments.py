@@ -45,6 +45,10 @@ async def _environment(
 ) -> None:
     project = setup.project
     row = await projects.environment_named(tx.session, project.id, wanted.name)
+    target = wanted.target_namespace(project.namespace)
+    other = await projects.in_namespace(tx.session, wanted.cluster, target)
+    if other is not None and (row is None or other.id != row.id):
+        raise UserError("namespace_taken", f"the namespace `{target}` is where another environment goes to")
     if row is None:
         row = Environment(id=uuid.uuid4(), project_id=project.id, name=wanted.name, cluster=wanted.cluster)
         tx.session.add(row)
@@ -56,7 +60,7 @@ async def _environment(
         )
     row.type = wanted.name if wanted.name in TYPES else "other"
     row.branch, row.path, row.position = wanted.branch, wanted.path.strip("/"), position
-    row.target_namespace = wanted.target_namespace(project.namespace)
+    row.target_namespace = target
     row.cloud_provider, row.region = wanted.cloud_provider, wanted.region
     row.config = {
         "interval": wanted.interval,

@@ -89,9 +89,11 @@ async def _environment(setup: Setup, where: Place, made: Made) -> None:
     if projects.is_adopted(where.environment):
         made.adopted.append(where.environment.config["adopt"])
         return
-    for namespace in (setup.project.namespace, where.environment.target_namespace):
-        await cluster.own_namespace(setup, name, namespace)
+    await cluster.own_namespace(setup, name, setup.project.namespace)
+    guest = await cluster.is_guest(setup, where)
     for manifest in await _wanted(setup, where):
+        if guest and manifest == _target(where):
+            continue  # it is there, and others' to keep
         if not made.has(name, manifest):
             await cluster.write(setup.ctx.cluster(name), manifest)
             made.note(name, manifest)
@@ -121,9 +123,15 @@ def _around(where: Place, *sources: Manifest) -> list[Manifest]:
     found = [
         manifests.namespace(ours, project.namespace),
         *sources,
-        manifests.namespace(theirs, environment.target_namespace),
+        _target(where),
     ]
     if environment.config.get("service_account") == manifests.account_name(environment.name):
         found.append(manifests.service_account(theirs, environment.name))
         found.append(manifests.role_binding(theirs, environment.name, environment.target_namespace))
     return found
+
+
+def _target(where: Place) -> Manifest:
+    """The namespace of the workloads."""
+    environment = where.environment
+    return manifests.namespace(objects.owner(where.project, environment), environment.target_namespace)

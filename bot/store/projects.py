@@ -69,6 +69,24 @@ async def environments_of(session: AsyncSession, project_id: UUID) -> Sequence[E
     return (await session.execute(query.order_by(Environment.position, Environment.name))).scalars().all()
 
 
+async def was_disabled(session: AsyncSession, repository_id: UUID, id: str) -> bool:
+    """Whether this was a project of a repository that is gone now."""
+    try:
+        wanted = UUID(id)
+    except ValueError:
+        return False
+    found = await session.get(Project, wanted)
+    return found is not None and found.repository_id == repository_id and found.deleted_at is not None
+
+
+async def in_namespace(session: AsyncSession, cluster: str, namespace: str) -> Environment | None:
+    """The environment whose workloads go to a namespace."""
+    query = sa.select(Environment).where(
+        Environment.cluster == cluster, Environment.target_namespace == namespace, Environment.deleted_at.is_(None)
+    )
+    return (await session.execute(query)).scalar_one_or_none()
+
+
 async def applied(session: AsyncSession, environment_id: UUID) -> GitopsResource:
     """The object that applies an environment: its Kustomization or HelmRelease, made by Sluice or adopted."""
     row = await applier(session, environment_id)

@@ -408,6 +408,25 @@ def test_sluice_writes_only_where_it_may(site: Site) -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x", "namespace": "default"}}
     with pytest.raises(ApiException, match="sluice-fence"):
         site.sluice.apply(secret)
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "sluice-deployer"}
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "sluice-web", "namespace": f"{site.namespace}-theirs"},
+        "roleRef": role,
+        "subjects": [{"kind": "ServiceAccount", "name": "sluice-web", "namespace": site.namespace}],
+    }
+    theirs = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"{site.namespace}-theirs", "labels": {}}}
+    site.plane.admin.apply(theirs)
+    with pytest.raises(ApiException, match="sluice-fence"):
+        site.sluice.apply(binding)
+    with pytest.raises(ApiException, match="sluice-fence"):  # who is to be let in does not open the door
+        site.sluice.apply(theirs | {"metadata": {**theirs["metadata"], "labels": {"sluice/target": "true"}}})
+    site.plane.admin.apply(theirs | {"metadata": {**theirs["metadata"], "labels": {"sluice/target": "true"}}})
+    site.sluice.apply(binding)
+    with pytest.raises(ApiException, match="sluice-fence"):
+        site.sluice.apply(secret | {"metadata": {"name": "x", "namespace": f"{site.namespace}-theirs"}})
+    site.sluice.delete("RoleBinding", "sluice-web", f"{site.namespace}-theirs")
     for read in (lambda: site.sluice.get("Secret", "git", site.namespace), lambda: site.sluice.list("Secret")):
         with pytest.raises(ApiException, match="403"):
             read()

@@ -87,10 +87,9 @@ class TestForeignNamespace:
 
 
 async def a_namespace_of_somebody_else(world: World) -> None:
-    world.cluster.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"taken-{world.repository[5:]}"}}, "somebody"
-    )
     name = f"taken-{world.repository[5:]}"
+    metadata = {"name": name, "labels": {"sluice/project": "another"}}
+    world.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, "somebody")
     config = f"version: 1\nenvironments: {{development: {{path: deploy/development, namespace: {name}}}}}\n"
     world.push({".sluice.yaml": config})
 
@@ -98,7 +97,7 @@ async def a_namespace_of_somebody_else(world: World) -> None:
 
     found = world.cluster.get("Namespace", "", name)
     assert found is not None
-    assert "labels" not in found["metadata"] or "sluice/project" not in found["metadata"]["labels"]
+    assert found["metadata"]["labels"]["sluice/project"] == "another"
     sha = world.push(says("two"))
     await world.settled()
     assert world.raw_statuses(sha) == []

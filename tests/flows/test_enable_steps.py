@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from bot.core.initialization import STEPS
-from models import Environment, GitopsResource, Project, UnifiedEvent
+from bot.sandbox.town import BOT
+from models import Environment, GitopsResource, Project, Repository, Run, UnifiedEvent
 from models import ProjectInitializationStep as Step
 from models.base import now
 from tests.flows.test_enable import ask
@@ -195,6 +196,45 @@ async def test_going_on_where_it_stopped(world: World) -> None:
     after = await steps(world)
     for name in ("check_access", "check_cluster"):
         assert (after[name].started_at, after[name].duration_ms) == (before[name].started_at, before[name].duration_ms)
+
+
+async def test_an_account_that_may_not_write(world: World) -> None:
+    """Nobody could be told how it went, so nothing is begun; with the right it goes on."""
+    world.open_pull_request({"topic.txt": "x"}, "alice")
+    world.forge.set_permission(world.repository, BOT, "read")
+    try:
+        world.write("/enable development", by="alice")
+        await world.until(lambda: _ended(world))
+    finally:
+        world.forge.set_permission(world.repository, BOT, "admin")
+    await world.settled(hurry=True)
+
+    assert await failed_at(world) == ("check_access", "access_missing")
+    assert "give Sluice's account the right to write" in world.comment_text()
+    assert await ask(world, "/enable development") == ("done", None)
+
+
+async def _ended(world: World) -> bool:
+    here = sa.select(Repository.id).where(Repository.full_name == world.repository)
+    return bool(await world.rows(Run, Run.name == "enable", Run.finished_at.is_not(None), Run.repository_id.in_(here)))
+
+
+async def test_a_field_that_is_not_kept(world: World) -> None:
+    """Read back, the object lacks what was written: the step names the field, and what brings the definition up."""
+    world.push({"deploy/staging/kustomization.yaml": None, "deploy/staging/config.yaml": None})
+    assert await ask(world) == ("refused", "path_missing")  # so the cluster was looked at, and need not be again
+    world.push({path: text for path, text in files().items() if "staging" in path})
+    world.cluster.drop_field("Kustomization", "deletionPolicy")
+    try:
+        assert await ask(world) == ("refused", "not_kept")
+    finally:
+        world.cluster.restore_fields("Kustomization")
+
+    assert await failed_at(world) == ("setup_gitops", "not_kept")
+    assert "deletionPolicy" in world.comment_text()
+    assert "brings Flux's CRDs up to date" in world.comment_text()
+    assert await ask(world) == ("done", None)
+    await enabled(world)
 
 
 async def test_another_configuration_begins_anew(world: World) -> None:

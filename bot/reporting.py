@@ -15,6 +15,7 @@ from bot.core.conversation import (
     CommandResult,
     Conversation,
     EnvironmentRow,
+    PastRow,
     SetupProgress,
     StepRow,
     marker,
@@ -23,11 +24,13 @@ from bot.core.conversation import (
 from bot.core.deployments import Phase, short
 from bot.core.errors import TemporaryError, UserError
 from bot.core.ports import CommitStatus, Forge
+from bot.core.reasons import from_json, markdown
 from bot.store import deployments, gates, initialization, leases, log, outbox, projects, runs
 from bot.store.transactions import Store
-from models import Deployment, Notification, Project, ProjectInitializationStep, Repository, Run
+from models import Deployment, Environment, Notification, Pin, Project, ProjectInitializationStep, Repository, Run
 
 SHOWN_RESULTS = 30
+SHOWN_PAST = 20  # deployments of a request to one environment
 IN_TURN = timedelta(seconds=5)  # a status that waits for an earlier one is rung for when that was said
 
 
@@ -190,11 +193,12 @@ async def _environments(session: AsyncSession, repository: Repository, number: i
             sa.select(Deployment)
             .where(Deployment.environment_id == environment.id, Deployment.pull_request == number)
             .order_by(Deployment.number.desc())
-            .limit(1)
+            .limit(SHOWN_PAST + 1)
         )
-        deployment = (await session.execute(query)).scalar_one_or_none()
-        if deployment is None:
+        found = (await session.execute(query)).scalars().all()
+        if not found:
             continue
+        deployment, *past = found
         pin = await projects.live_pin(session, environment.id)
         place = await deployments.place(session, environment.id)
         broken = gates.mark_of(await projects.own_source(session, environment.id)) if pin else None
@@ -204,19 +208,45 @@ async def _environments(session: AsyncSession, repository: Repository, number: i
                 phase=Phase.FAILED if broken else Phase(deployment.status),
                 commit=deployment.commit_hash,
                 branch=environment.branch,
-                pinned_to=pin.pull_request if pin else None,
+                pinned_to=_pinned_to(environment, pin),
                 when=deployment.finished_at or deployment.created_at,
                 message=gates.told(broken, deployment.commit_hash) if broken else _remark(deployment),
+                gates=_gates(deployment),
+                past=tuple(_past(each) for each in past),
             )
         )
     return rows
 
 
+def _pinned_to(environment: Environment, pin: Pin | None) -> int | str | None:
+    """A pull request, or a commit; a protected environment follows nothing, also while nothing was let through."""
+    if pin is not None:
+        return pin.pull_request or short(pin.commit_hash)
+    return "nothing yet" if deployments.rules_of(environment).protected else None
+
+
+def _gates(deployment: Deployment) -> str:
+    return markdown(from_json(deployment.gates)) if deployment.status == Phase.WAITING else ""
+
+
+def _past(deployment: Deployment) -> PastRow:
+    return PastRow(
+        number=deployment.number,
+        phase=Phase(deployment.status),
+        commit=deployment.commit_hash,
+        by=deployment.requested_by,
+        when=deployment.finished_at,
+        message=_remark(deployment),
+    )
+
+
 def _remark(deployment: Deployment) -> str:
     """What the word for the phase does not say."""
     other = deployment.live_revision
-    if deployment.status == Phase.SUPERSEDED:
-        return f"by {short(other)}" if other else ""
+    if deployment.status == Phase.WAITING and deployment.gates:
+        return ""  # the gates say it below
+    if deployment.status == Phase.SUPERSEDED and other:
+        return f"by {short(other)}"
     if deployment.status == Phase.SUCCEEDED and other:
         return f"as part of {short(other)}"
     return deployment.message or ""

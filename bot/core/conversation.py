@@ -34,7 +34,7 @@ STEP_SYMBOLS = {
     initialization.COMPLETED: "✓",
     initialization.FAILED: "✗",
 }
-WORDS = {Phase.SUCCEEDED: "live", Phase.TIMED_OUT: "timed out", Phase.WAITING: "waiting for approval"}
+WORDS = {Phase.SUCCEEDED: "live", Phase.TIMED_OUT: "timed out"}
 
 _JOINER = "\u200d"
 _UNSEEN = re.compile(
@@ -54,6 +54,17 @@ _OUR_START = re.compile(r" {0,3}(?=[#=/]|-{2}|-\s*$|~{3})")
 _KEY = re.compile(r"[A-Za-z0-9._:/=-]{1,200}", re.ASCII)
 
 
+class PastRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment that another one followed."""
+
+    number: int
+    phase: Phase
+    commit: str
+    by: str
+    when: datetime | None = None
+    message: str = ""
+
+
 class EnvironmentRow(msgspec.Struct, frozen=True, kw_only=True):
     """An environment as the table shows it. `pinned_to` is a pull request's number or a few words; else it follows."""
 
@@ -64,6 +75,8 @@ class EnvironmentRow(msgspec.Struct, frozen=True, kw_only=True):
     pinned_to: int | str | None = None
     when: datetime | None = None
     message: str = ""
+    gates: str = ""  # while it waits: what is there and what is missing, as Markdown of ours
+    past: tuple[PastRow, ...] = ()  # what this request brought there before, newest first
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,12 +223,14 @@ def render(conversation: Conversation, limit: int) -> str:
     left = limit - len(head) - len(foot) - 4
     table = _table(conversation.environments, left // 2)
     left -= len(table) + 2 if table else 0
+    sections = _sections(conversation.environments, left // 2)
+    left -= len(sections) + 2 if sections else 0
     configuration = _configuration(conversation.configuration)
     left -= len(configuration) + 2 if configuration else 0
     setups = _setups(conversation.setups, left * 2 // 3)
     left -= len(setups) + 2 if setups else 0
     results = _results(conversation.results, conversation.more, left - 2)
-    body = "\n\n".join(part for part in (head, table, setups, configuration, results, foot) if part)
+    body = "\n\n".join(part for part in (head, table, sections, setups, configuration, results, foot) if part)
     return body if len(body) <= limit else body[:limit]
 
 
@@ -257,6 +272,40 @@ def _source(row: EnvironmentRow) -> str:
     if row.pinned_to is not None:
         return f"pinned to {f'#{row.pinned_to}' if isinstance(row.pinned_to, int) else escape(row.pinned_to, 80)}"
     return f"follows {escape(row.branch, 80)}" if row.branch else "–"
+
+
+# What waits, and what was before it.
+
+
+def _sections(environments: Sequence[EnvironmentRow], room: int) -> str:
+    blocks = [block for each in environments for block in (_gates(each), _past(each)) if block]
+    count = _fitting(blocks, room - 80)
+    if count < len(blocks):
+        blocks[count:] = ["More does not fit here; `/why` and `/history` tell it."]
+    return "\n\n".join(blocks)
+
+
+def _gates(row: EnvironmentRow) -> str:
+    if not row.gates:
+        return ""
+    commit = f" with {code(short(row.commit))}" if row.commit else ""
+    return f"**{escape(row.name, 60)}** waits{commit}:\n\n{tame(row.gates)}"
+
+
+def _past(row: EnvironmentRow) -> str:
+    if not row.past:
+        return ""
+    count = f"{len(row.past)} earlier deployment{'' if len(row.past) == 1 else 's'} to {escape(row.name, 60)}"
+    lines = "\n".join(_past_line(each) for each in row.past)
+    return f"<details><summary>{count}</summary>\n\n{lines}\n\n</details>"
+
+
+def _past_line(row: PastRow) -> str:
+    word = WORDS.get(row.phase, row.phase.value)
+    said = f": {escape(row.message, MESSAGE_LIMIT)}" if row.message else ""
+    when = f", {_when(row.when)}" if row.when else ""
+    commit, by = code(short(row.commit)), escape(row.by, 60)
+    return f"- {SYMBOLS[row.phase]} deployment {row.number}: {commit} by {by}{when}, {word}{said}"
 
 
 # Setting up: every step while it goes on or failed, one line when it is done.
@@ -364,7 +413,7 @@ def status_text(
     lasted = f" in {_lasting(seconds)}" if seconds is not None else ""
     words = {
         Phase.QUEUED: f"Queued: {name}",
-        Phase.WAITING: f"Waiting for approval: {name}",
+        Phase.WAITING: "Waiting" if message else f"Waiting: {name}",
         Phase.APPLYING: f"Applying {name}",
         Phase.RECONCILING: f"Reconciling {name}",
         Phase.SUCCEEDED: f"{'Live' if checked else 'Applied (health not checked)'}: {name}{lasted}",

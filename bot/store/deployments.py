@@ -262,6 +262,8 @@ async def move(
         return False
     if phase in TERMINAL:
         await initialization.look(tx, where.project.id)
+    if phase is Phase.SUCCEEDED:
+        await _ring_those_after(tx, where)
     if not silent:
         await say(tx, where, deployment)
     elif phase in TERMINAL:
@@ -273,6 +275,19 @@ async def move(
 
 def _first_time(tx: Transaction) -> Any:
     return sa.func.coalesce(Deployment.started_at, sa.literal(tx.now, Deployment.started_at.type))
+
+
+async def _ring_those_after(tx: Transaction, where: Place) -> None:
+    """What waits in the project's other environments may have waited for this."""
+    query = (
+        sa.select(Deployment.id)
+        .join(Environment, Environment.id == Deployment.environment_id)
+        .where(Environment.project_id == where.project.id, Deployment.status == Phase.WAITING)
+    )
+    found = list((await tx.session.execute(query)).scalars())
+    await leases.nudge(tx.session, Deployment, found, tx.now)
+    for id in found:
+        tx.ring("advance", id)
 
 
 async def unsettled(session: AsyncSession, environment_id: UUID) -> Sequence[Deployment]:

@@ -221,7 +221,8 @@ def test_a_hostile_comment_keeps_its_shape(texts: list[str]) -> None:
     ("phase", "fields", "expected"),
     [
         (Phase.QUEUED, {}, "Queued: abc1234"),
-        (Phase.WAITING, {}, "Waiting for approval: abc1234"),
+        (Phase.WAITING, {}, "Waiting: abc1234"),
+        (Phase.WAITING, {"message": "0 of 2 approvals"}, "Waiting: 0 of 2 approvals"),
         (Phase.APPLYING, {}, "Applying abc1234"),
         (Phase.RECONCILING, {}, "Reconciling abc1234"),
         (Phase.RECONCILING, {"message": "Building manifests\n"}, "Reconciling abc1234: Building manifests"),

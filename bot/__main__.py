@@ -369,6 +369,62 @@ def doctor() -> None:
     sys.exit(0 if all(finding.good for finding in findings) else 1)
 
 
+@app.command
+def simulate(
+    repository: str,
+    login: str,
+    command: str,
+    target: str,
+    /,
+    *,
+    commit: str | None = None,
+    pull_request: int | None = None,
+    behind: bool = False,
+    forge: str | None = None,
+) -> None:
+    """Show every gate of a command without giving it; exit code 1 if it would be refused.
+
+    Parameters
+    ----------
+    repository
+        Its full name: owner/name.
+    login
+        Who would say it, as the forge knows them.
+    command
+        deploy, approve and so on, without a slash; push for a push to the branch.
+    target
+        [project/]environment
+    commit
+        A commit; without it the pull request's head, or the branch's.
+    pull_request
+        The pull request that it would be said on.
+    behind
+        As if --behind were said.
+    forge
+        github or gitea, where both are configured.
+    """
+    from bot.core.gates import markdown
+    from bot.simulating import Question
+    from bot.simulating import simulate as ask
+
+    question = Question(
+        repository=repository,
+        login=login,
+        command=command.removeprefix("/"),
+        target=target,
+        commit=commit,
+        pull_request=pull_request,
+        behind=behind,
+        forge=forge,
+    )
+    answers = asyncio.run(ask(_settings(), question))
+    for answer in answers:
+        words = {"go": "it would go on its way", "wait": "it would wait", "refuse": "it would be refused"}
+        _say(f"{answer.environment}, {answer.commit[:7]}: {words[answer.verdict.outcome]}")
+        _say(markdown(answer.verdict) or "- ✓ nothing is asked for")
+    sys.exit(1 if any(answer.verdict.outcome == "refuse" for answer in answers) else 0)
+
+
 audit = App(name="audit", help="The event log.")
 app.command(audit)
 

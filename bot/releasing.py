@@ -296,10 +296,14 @@ class Gatekeeper:
 
     async def judge(self, session: AsyncSession, found: Dossier, now: datetime) -> Verdict:
         """Every gate, with what the database says now."""
+        return gates.judge(await self.facts(session, found, now))
+
+    async def facts(self, session: AsyncSession, found: Dossier, now: datetime) -> Facts:
+        """What the forge knew, and what the database says now."""
         environment = found.where.environment
         lock = await locks.held(session, environment.id, now)
         hold = await holds.live(session, environment.id)
-        facts = msgspec.structs.replace(
+        return msgspec.structs.replace(
             found.facts,
             now=now,
             lock=Claim(owner=lock.owner, owner_id=lock.owner_id, reason=lock.reason, until=lock.expires_at)
@@ -309,7 +313,6 @@ class Gatekeeper:
             before=tuple([await _before(session, name, *each) for name, each in found.after.items()]),
             voices=await _voices(session, found),
         )
-        return gates.judge(facts)
 
     # What comes of it.
 

@@ -59,13 +59,17 @@ def count(
     return refuses("approvals_missing", text, reasons, waits=True)
 
 
+def own_change(person: Person, why: str) -> Reason:
+    """The voice of somebody who had a part in it; somebody else's would count."""
+    return refuses("own_change", f"{code(person.login, 60)} {why}, so somebody else must approve", waits=True)
+
+
 def _voice(voice: Voice, chain: str, rules: Rules, barred: Mapping[str, str]) -> Reason:
     name = code(voice.person.login, 60)
     if voice.chain != chain:
         return refuses("ref_changed", f"{name} approved another state of it; `/approve` again", waits=True)
     if voice.person.id in barred:
-        why = barred[voice.person.id]
-        return refuses("own_change", f"{name} {why}, so somebody else must approve", waits=True)
+        return own_change(voice.person, barred[voice.person.id])
     allowed = may_approve(voice.person, rules)
     if not allowed.passed:
         return refuses("role_lost", f"the approval does not count: {allowed.text}", waits=True)

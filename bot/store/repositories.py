@@ -9,6 +9,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core import events
+from bot.core.conversation import code
+from bot.core.errors import UserError
 from models import Hook, Organization, Repository
 
 
@@ -16,6 +18,19 @@ def insert(session: AsyncSession, table: Any) -> Any:
     """An INSERT that knows ON CONFLICT, in the dialect of the session."""
     dialect = session.get_bind().dialect.name
     return (postgresql if dialect == "postgresql" else sqlite).insert(table)
+
+
+async def named(session: AsyncSession, full_name: str, forge: str | None = None) -> Repository:
+    """The row of a repository by its name; UserError where there is none, or one on each of several forges."""
+    query = sa.select(Repository).where(sa.func.lower(Repository.full_name) == full_name.lower())
+    if forge is not None:
+        query = query.where(Repository.provider == forge)
+    found = (await session.execute(query)).scalars().all()
+    if not found:
+        raise UserError("repository_unknown", f"{code(full_name, 100)} is not known here; `sluice connect` makes it so")
+    if len(found) > 1:
+        raise UserError("target_ambiguous", f"{code(full_name, 100)} is on several forges; say which with --forge")
+    return found[0]
 
 
 async def known(session: AsyncSession, told: events.Repository) -> Repository:

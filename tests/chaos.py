@@ -1,10 +1,12 @@
 """Pushes and comments against a Sluice that is killed again and again: `python -m tests.chaos [SEED]`.
 
-Then the model of the chain, in 100,000 sequences that `make test` does not play.
+Then the model of the chain, in 100,000 sequences that `make test` does not play; and a thousand races between an
+approval and a push.
 
 One JSON object a line; the exit code is 1 when an operation was lost or something was said twice.
 """
 
+import asyncio
 import json
 import os
 import random
@@ -25,12 +27,15 @@ import httpx2
 from bot.sandbox.forge import Status
 from bot.sandbox.town import BOT, Town
 from tests.model.chain import violations
-from tests.world import PEOPLE, config_map, files
+from tests.races import Counts, begin
+from tests.races import play as play_races
+from tests.world import PEOPLE, Place, World, config_map, files
 
 ROOT = Path(__file__).parents[1]
 SEED = 20_240_501
 KILLS, PUSHES, COMMENTS = 20, 40, 40
 SEQUENCES = 100_000
+RACES = 1_000
 LAST_WAIT = 75.0
 TERMINAL = ("success", "failure", "error")
 
@@ -179,6 +184,22 @@ class Chaos:
         return len(self.asked) - int(done) + int(unsaid)
 
 
+def races(seed: int) -> Counts:
+    """Approvals and pushes at the same moment, in a whole Sluice."""
+
+    async def play() -> Counts:
+        world = World(place)
+        await begin(world)
+        return await play_races(world, RACES, seed)
+
+    place = Place()
+    place.start()
+    try:
+        return asyncio.run(play())
+    finally:
+        place.stop()
+
+
 def main() -> int:
     """Play, count, print; the exit code."""
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else SEED
@@ -194,6 +215,8 @@ def main() -> int:
         finally:
             chaos.process.kill(signal.SIGTERM)
             chaos.process.log.close()
+    raced = races(seed)
+    found["wrong_revisions"] = len(raced.wrong)
     bad = sum(found.values())
     broken = violations(seed, SEQUENCES)
     print("\n".join(broken[:5]), file=sys.stderr)
@@ -206,6 +229,8 @@ def main() -> int:
         "operations": PUSHES + COMMENTS,
         "model_violations": len(broken),
         "model_sequences": SEQUENCES,
+        "races": raced.rounds,
+        "races_released": raced.released,
         "seconds": round(time.monotonic() - began, 1),
         "seed": seed,
     }

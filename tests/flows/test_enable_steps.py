@@ -199,7 +199,7 @@ async def test_going_on_where_it_stopped(world: World) -> None:
 
 
 async def test_an_account_that_may_not_write(world: World) -> None:
-    """Nobody could be told how it went, so nothing is begun; with the right it goes on. GitHub tells it by a refusal."""
+    """Nobody could be told how it went, so nothing is begun. GitHub tells it by a refusal."""
     words = "Must have push access to view collaborator permission."
     world.forge.fail_next("GET", f"*/collaborators/{BOT}/permission", 403, message=words)
 

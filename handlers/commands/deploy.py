@@ -5,11 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from bot import meaning, releasing
+from bot import asking, meaning, releasing
 from bot.context import Context
-from bot.core.conversation import code
-from bot.core.deployments import Phase, short
-from bot.core.errors import UserError
 from bot.core.reasons import Verdict
 from bot.core.results import Result, done
 from bot.core.roles import Role
@@ -59,14 +56,6 @@ async def deploy(ctx: Context, args: Args) -> Result:
 
 
 def _told(where: Place, commit: str, verdict: Verdict, made: Deployment | None) -> str:
-    """What came of it; UserError with what refuses it, which leaves everything as it was."""
-    name, what = code(where.title), short(commit)
-    first = verdict.first
-    if made is None and first is not None and not first.waits:
-        raise UserError(first.code, f"{name}: " + "; ".join(each.text for each in verdict.missing()))
-    if made is None:
-        return f"{what} waits in {name} already."
-    if made.status == Phase.WAITING:
-        return f"{what} waits in {name}: {first.text if first else ''}."
-    until = "pinned until this pull request is closed" if where.rules.follows and made.pull_request else "pinned to it"
-    return f"Deploying {what} to {name}; {until}."
+    follows = where.rules.follows and made is not None and made.pull_request is not None
+    until = "pinned until this pull request is closed" if follows else "pinned to it"
+    return asking.told(where, commit, verdict, made, until=until)

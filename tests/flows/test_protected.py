@@ -1,8 +1,16 @@
 """Protected environments go back at once, and on only by their gates; what runs in one is brought to another."""
 
-from tests.flows.test_approvals import ONE, config, enabled, ended, waiting
+from tests.flows.test_approvals import enabled, last, waiting
 from tests.flows.test_rollback import holds
 from tests.world import World, says
+
+ONE = "approvals: 1"
+CONFIG = """\
+version: 1
+environments:
+  development: {path: deploy/development}
+  production: {path: deploy/production, approvals: 1}
+"""
 
 
 async def merged(world: World, text: str, **more: str) -> str:
@@ -19,9 +27,9 @@ async def merged(world: World, text: str, **more: str) -> str:
 
 async def test_back_held_and_resumed(world: World) -> None:
     """Without approvals, over what waits; held against /deploy and pushes; resumed, the newest waits for approval."""
-    await enabled(world, ONE)
+    number = await enabled(world, ONE)
     first = world.head()
-    await world.comment("/approve production", by="maia", on=(await waiting(world))[0].pull_request)
+    await world.comment("/approve production", by="maia", on=number)
     assert world.live("production") == "production"
     await merged(world, "two")
     await world.comment("/approve production", by="maia")
@@ -32,7 +40,7 @@ async def test_back_held_and_resumed(world: World) -> None:
     await world.comment("/rollback production", by="dave")
 
     assert world.live("production") == "production"
-    assert await ended(world, third) == ("superseded", None)
+    assert await last(world, third) == ("superseded", None)
     [row] = (await world.deployments(first))[-1:]
     assert (row.trigger, row.status, row.pull_request) == ("rollback", "succeeded", world.number)
     assert [hold.set_by for hold in await holds(world)] == ["dave"]
@@ -57,7 +65,7 @@ async def test_back_held_and_resumed(world: World) -> None:
 
 async def test_what_runs_in_one_is_promoted(world: World) -> None:
     """The gates of the other environment decide; one without gates is pinned to it."""
-    world.push({".sluice.yaml": config(ONE)}, by="dave")
+    world.push({".sluice.yaml": CONFIG}, by="dave")
     await world.settled()
     await world.enabled("development", "production")
     sha = await merged(world, "two", development="two")

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.fixtures import control_plane, gitea
+
+__all__ = ["control_plane", "gitea"]
+
 TESTS = Path(__file__).parent
 FIRST = (
     *("e2e/test_servers.py", "e2e/test_failures.py", "e2e/test_gate.py", "e2e/test_crashes.py", "e2e/test_pins.py"),

@@ -10,10 +10,7 @@ import pytest
 from tests.e2e import harness
 from tests.e2e.harness import Shop, Sluice
 from tests.servers.control_plane import ControlPlane
-from tests.servers.fixtures import control_plane, gitea
 from tests.servers.gitea import Gitea
-
-__all__ = ["control_plane", "gitea"]
 
 
 @pytest.fixture(scope="session")

@@ -335,7 +335,8 @@ class Shop:
         def look() -> str | None:
             return next((body for body in self.answers(number) if text in body), None)
 
-        return self._shown(look, seconds, f"a comment with {text!r}", lambda: self.answers(number))
+        news = _when_new(lambda: self.gitea.written(self.repository, number), look)
+        return self._shown(news, seconds, f"a comment with {text!r}", lambda: self.answers(number))
 
     def ended(self, commit: str, environment: str, seconds: float = SECONDS) -> tuple[str, str]:
         """State and text of the newest status of an environment on a commit, as soon as that is a terminal one."""
@@ -345,7 +346,9 @@ class Shop:
             return found[-1] if found and found[-1][0] in TERMINAL else None
 
         what = f"a terminal status of {environment} on {commit[:7]}"
-        return self._shown(look, seconds, what, lambda: self.statuses(commit, environment))
+        return self._shown(
+            _when_new(lambda: self.gitea.said(commit), look), seconds, what, lambda: self.statuses(commit, environment)
+        )
 
     def pending(self, commit: str, environment: str, text: str = "", seconds: float = SECONDS) -> tuple[str, str]:
         """The first status of an environment on a commit that holds this text."""
@@ -354,7 +357,9 @@ class Shop:
             return next((each for each in self.statuses(commit, environment) if text in each[1]), None)
 
         what = f"a status {text!r} of {environment} on {commit[:7]}"
-        return self._shown(look, seconds, what, lambda: self.statuses(commit, environment))
+        return self._shown(
+            _when_new(lambda: self.gitea.said(commit), look), seconds, what, lambda: self.statuses(commit, environment)
+        )
 
     def enable(self, environments: Sequence[str] = ENVIRONMENTS, number: int = 0) -> int:
         """Have GitOps set up by the owner's `/enable`, and wait until it is live; the pull request's number."""
@@ -438,6 +443,20 @@ class Shop:
         found = self.plane.get(kind, name, self.namespace)
         assert found is not None, f"there is no {kind} {self.namespace}/{name}"
         return found
+
+
+def _when_new(glance: Callable[[], object], look: Callable[[], T | None]) -> Callable[[], T | None]:
+    """Look, which is work for the server, only when a glance shows something else than at the last time."""
+    seen: list[object] = []
+
+    def news() -> T | None:
+        found = glance()
+        if seen and seen[-1] == found:
+            return None
+        seen[:] = [found]
+        return look()
+
+    return news
 
 
 def at_once(*works: Callable[[], T]) -> list[T]:

@@ -15,13 +15,6 @@ from bot.sandbox.git import GitStore
 from tests.flux.git_server import GitServer
 from tests.flux.planes import Plane, RealPlane, SandboxPlane
 from tests.flux.project import FILE, REPO, Project, config_map
-from tests.servers.control_plane import ControlPlane
-
-
-@pytest.fixture(scope="package")
-def control_plane() -> Iterator[ControlPlane]:
-    with ControlPlane() as plane:
-        yield plane
 
 
 @pytest.fixture

@@ -85,6 +85,7 @@ class RealPlane:
 
     def start(self) -> None:
         self.plane.start_api_server()
+        self.plane.restart_flux()  # it may have lost its lease, and others use it, too
 
 
 async def eventually(check: Callable[[], bool] | Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:

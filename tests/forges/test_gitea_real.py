@@ -1,7 +1,7 @@
 """The Gitea adapter against a real Gitea: every method of the port, and the deliveries that it sends."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -22,10 +22,10 @@ KEPT = "sluice/keep/web/production"
 HOOK = "http://127.0.0.1:9/webhooks/gitea/1"  # nobody listens there; the server keeps what it tried to send
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server() as started:
-        yield started
+@pytest.fixture
+def server(gitea: Server) -> Server:
+    """The one of the whole run."""
+    return gitea
 
 
 @pytest.fixture

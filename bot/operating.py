@@ -16,7 +16,6 @@ from bot.core.arguments import convert
 from bot.core.calls import Call
 from bot.core.deployments import TERMINAL, Phase
 from bot.core.errors import ConfigError, UserError
-from bot.core.people import OPERATOR
 from bot.core.ports import Bell
 from bot.settings import Settings
 from bot.store import deployments, repositories, runs
@@ -115,7 +114,7 @@ async def _looked_up(settings: Settings, store: Store, order: Order) -> Reposito
 
 async def _start(store: Store, repository: Repository, order: Order) -> UUID:
     """The run, with the operating-system user as its actor, in the event log as well."""
-    actor = f"{OPERATOR}{order.user}"
+    actor = f"operator:{order.user}"
     call = Call(
         kind="command",
         name=order.command,

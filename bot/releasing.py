@@ -26,7 +26,7 @@ from bot.core.reasons import GO, Verdict, as_json, from_json, summary
 from bot.core.releases import Judged, RequestClosed, RequestMoved, Wanted
 from bot.core.rules import Rules
 from bot.inputs import read
-from bot.store import approvals, deployments, heads, holds, leases, locks, log, pins, projects, runs, stands
+from bot.store import approvals, deployments, git_sync, heads, holds, leases, locks, log, pins, projects, runs, stands
 from bot.store.deployments import Place, Wish, patience
 from bot.store.transactions import Store, Transaction
 from models import Deployment, Environment, Repository
@@ -147,8 +147,6 @@ class Gatekeeper:
 
     async def person(self, login: str, id: str, rules: Rules) -> Person:
         """Somebody as the forge tells it now, as far as the operator's policy and the rules' lists ask for it."""
-        if people.is_operator(login):
-            return people.operator(login)
         name = self.repository.full_name
         role = policy.capped(self.policy, known_as(self.repository), login, await self.forge.role(name, login))
         named = sorted(people.teams_named(rules.approvers, rules.deployers))
@@ -255,6 +253,7 @@ class Gatekeeper:
         found = await self.forge.commit_authors(name, since, asked.commit) if since else []
         async with self.store.read() as session:
             pushed = await heads.pushers(session, self.repository.id, change.number) if change else set()
+            pushed |= await git_sync.askers(session, self.repository.id, [each.commit for each in found])
         barred = quorum.barred(
             author=change.author_id if change else None,
             asked_by=asked.asked_by,

@@ -1,5 +1,6 @@
 """One run to its result: permission, then the handler, then the result is written down."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,7 +12,7 @@ from bot import registry
 from bot.context import Context, known_as
 from bot.core.arguments import convert
 from bot.core.calls import Call
-from bot.core.errors import TemporaryError, UserError
+from bot.core.errors import BotError, TemporaryError, UserError
 from bot.core.policy import Policy, capped
 from bot.core.ports import Cluster, Forge, PullRequest
 from bot.core.results import Result, refused
@@ -20,6 +21,8 @@ from bot.credentials import Credentials
 from bot.store import git_sync, heads, initialization, leases, log, outbox
 from bot.store.transactions import Store
 from models import Repository, Run
+
+SEEN_WITHIN = 2.0  # seconds
 
 logger = structlog.get_logger()
 
@@ -39,6 +42,7 @@ class Runner:
         async with self.store.read() as session:
             repository = await session.get_one(Repository, run.repository_id)
         call = msgspec.convert(run.call, Call)
+        await self._show_seen(repository, call)
         try:
             result = await self._result(repository, run, call)
         except UserError as error:
@@ -55,6 +59,17 @@ class Runner:
         await self._finish(repository, run, call, Result(outcome="failed", code="gave_up", text=text))
         async with self.store.write() as tx:
             await git_sync.given_up(tx, repository, run.id, f"the run {why}")
+
+    async def _show_seen(self, repository: Repository, call: Call) -> None:
+        """Eyes on the comment: the first thing that people see. Nothing waits for it long, and nothing fails by it."""
+        forge = self.forges.get(repository.provider)
+        if forge is None or call.comment_id is None:
+            return
+        try:
+            async with asyncio.timeout(SEEN_WITHIN):
+                await forge.react(repository.full_name, call.comment_id, on_commit=call.commit is not None)
+        except (BotError, TimeoutError) as error:
+            logger.info("could not react to the comment", repository=repository.full_name, why=str(error))
 
     async def _result(self, repository: Repository, run: Run, call: Call) -> Result:
         forge = self.forges.get(repository.provider)

@@ -49,10 +49,19 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TreeEntry(msgspec.Struct, frozen=True):
-    """One file or folder at a commit. `kind` is blob, tree or commit (a submodule); `oid` is Git's object id."""
+    """One file or folder at a commit. `kind` is blob, tree or commit (a submodule); `oid` is Git's object id.
+
+    `mode` is Git's, where it is not that of an ordinary file or folder: of a program, of a symbolic link.
+    """
 
     kind: str
     oid: str
+    mode: str = ""
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a symbolic link."""
+        return self.mode == "120000"
 
 
 class Tree(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,8 +169,9 @@ class Forge(Protocol):
 
     # Commits of our own, on branches that are anybody's: compared and swapped, never forced.
     async def commit_files(
-        self, repository: str, branch: str, base: str, files: Mapping[str, bytes], message: str
-    ) -> str: ...  # the branch is made at `base` where it is missing; BranchMoved where it is elsewhere
+        self, repository: str, branch: str, base: str, files: Mapping[str, bytes | None], message: str
+    ) -> str: ...  # None: removed. The branch is made at `base` where it is missing; BranchMoved where it is elsewhere
+    def mail_of(self, login: str, account_id: str) -> str: ...  # by which the forge knows whose commit it is
     async def find_commit(self, repository: str, branch: str, line: str) -> str | None: ...  # by a line of its message
     async def create_pull_request(self, repository: str, head: str, base: str, title: str, body: str) -> int: ...
     async def find_pull_request(self, repository: str, head: str) -> int | None: ...  # the open one from a branch here

@@ -246,6 +246,8 @@ def _same(waiting: Line, wanted: Wanted) -> bool:
     """What waits already is not asked for twice; of a branch the newest that differs is asked for."""
     if waiting.trigger == wanted.trigger == PUSH:
         return waiting.inputs == wanted.inputs
+    if wanted.trigger == PUSH:  # the push that brought what somebody asked for already, as after an edit of ours
+        return waiting.chain == wanted.chain
     return waiting.chain == wanted.chain and waiting.request == wanted.request
 
 

@@ -148,6 +148,11 @@ def worst(states: Iterable[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
+def mode_of(mode: str) -> str:
+    """A file's mode, where it is no ordinary one."""
+    return mode if mode in ("100755", "120000") else ""
+
+
 def has_line(message: str, line: str) -> bool:
     """Whether a commit's message has exactly this line."""
     return line in (each.strip() for each in message.splitlines())

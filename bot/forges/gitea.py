@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -44,6 +45,7 @@ from bot.forges import (
     is_prefix,
     kept_path,
     key,
+    mode_of,
     one_line,
     payload,
     sha_path,
@@ -500,7 +502,7 @@ class Gitea:
             entries += listed.tree or ()
             if not listed.truncated:
                 break
-        found = {entry.path: TreeEntry(entry.type, entry.sha) for entry in entries}
+        found = {entry.path: TreeEntry(entry.type, entry.sha, mode_of(entry.mode)) for entry in entries}
         root = _root_oid([entry for entry in entries if "/" not in entry.path], len(commit))
         return Tree(entries={"": TreeEntry("tree", root), **found}, truncated=listed.truncated)
 
@@ -626,7 +628,7 @@ class Gitea:
     # Commits of our own.
 
     async def commit_files(
-        self, repository: str, branch: str, base: str, files: Mapping[str, bytes], message: str
+        self, repository: str, branch: str, base: str, files: Mapping[str, bytes | None], message: str
     ) -> str:
         """One commit of these files on the branch, which is made at `base` where it is missing.
 
@@ -647,6 +649,10 @@ class Gitea:
         if not answer.ok and await self.branch_head(repository, branch) != base:
             raise BranchMoved(f"{at} was moved meanwhile")
         return answer.checked().read(_Changed).commit.sha
+
+    def mail_of(self, login: str, account_id: str) -> str:
+        """The address that Gitea gives to everybody who hides theirs, unless its admin chose another domain."""
+        return f"{login}@noreply.{urlsplit(self._server).hostname}"
 
     async def _make_branch(self, repository: str, branch: str, base: str) -> None:
         make = {"new_branch_name": branch, "old_ref_name": base}
@@ -736,8 +742,10 @@ class Gitea:
         raise TemporaryError(f"{self._http.host} listed more than {MOST_PAGES} pages")
 
 
-def _operation(path: str, content: bytes, old: TreeEntry | None) -> dict[str, str]:
+def _operation(path: str, content: bytes | None, old: TreeEntry | None) -> dict[str, str]:
     """What Gitea is to do with a file; with the old one's id it refuses when the file was changed meanwhile."""
+    if content is None:
+        return {"operation": "delete", "path": path, "sha": old.oid if old is not None else ""}
     change = {"path": path, "content": base64.b64encode(content).decode()}
     if old is None:
         return {"operation": "create", **change}

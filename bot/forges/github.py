@@ -3,6 +3,7 @@
 import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -43,6 +44,7 @@ from bot.forges import (
     is_prefix,
     kept_path,
     key,
+    mode_of,
     one_line,
     payload,
     sha_path,
@@ -266,6 +268,7 @@ class _Entry(msgspec.Struct):
     path: str
     type: str
     sha: str
+    mode: str = ""
 
 
 class _Tree(msgspec.Struct):
@@ -485,7 +488,7 @@ class GitHub:
         root = (await self._http.request("GET", f"{repo}/git/commits/{sha_path(commit)}")).checked().read(_GitCommit)
         path = f"{repo}/git/trees/{root.tree.sha}"
         listed = (await self._http.request("GET", path, params={"recursive": 1})).checked().read(_Tree)
-        entries = {entry.path: TreeEntry(entry.type, entry.sha) for entry in listed.tree}
+        entries = {entry.path: TreeEntry(entry.type, entry.sha, mode_of(entry.mode)) for entry in listed.tree}
         return Tree(entries={"": TreeEntry("tree", root.tree.sha), **entries}, truncated=listed.truncated)
 
     @remembered(512)
@@ -592,9 +595,11 @@ class GitHub:
     # Commits of our own.
 
     async def commit_files(
-        self, repository: str, branch: str, base: str, files: Mapping[str, bytes], message: str
+        self, repository: str, branch: str, base: str, files: Mapping[str, bytes | None], message: str
     ) -> str:
         """One commit of these files on top of `base`, to which the branch is moved, or at which it is made.
+
+        It is the account's own, and signed by GitHub where GitHub signs: nothing is said of author and committer.
 
         BranchMoved where the branch is not at `base`. The move is a fast-forward or nothing: a commit that somebody
         pushed meanwhile is never lost. An answer that was lost is looked for with `find_commit`.
@@ -604,7 +609,9 @@ class GitHub:
         head = await self.branch_head(repository, branch)
         if head not in (None, base):
             raise BranchMoved(f"{branch} is at {head}, not at {base}")
-        made = await self._commit_on(repo, base, files, message)
+        old = (await self.tree(repository, base)).entries
+        entries = [await self._entry(repo, path, content, old.get(path)) for path, content in files.items()]
+        made = await self._commit_on(repo, base, entries, message)
         if head is None:
             ref = {"ref": f"refs/heads/{branch}", "sha": made}
             answer = await self._http.request("POST", f"{repo}/git/refs", body=ref)
@@ -616,16 +623,23 @@ class GitHub:
         answer.checked()
         return made
 
-    async def _commit_on(self, repo: str, base: str, files: Mapping[str, bytes], message: str) -> str:
+    async def _commit_on(self, repo: str, base: str, entries: list[dict[str, Any]], message: str) -> str:
         """A commit that no branch holds yet; GitHub forgets it after a while if none ever does."""
         parent = (await self._http.request("GET", f"{repo}/git/commits/{sha_path(base)}")).checked().read(_GitCommit)
-        entries = [await self._entry(repo, path, content) for path, content in files.items()]
         tree = await self._made(f"{repo}/git/trees", {"base_tree": parent.tree.sha, "tree": entries})
         return await self._made(f"{repo}/git/commits", {"message": message, "tree": tree, "parents": [base]})
 
-    async def _entry(self, repo: str, path: str, content: bytes) -> dict[str, str]:
+    async def _entry(self, repo: str, path: str, content: bytes | None, old: TreeEntry | None) -> dict[str, Any]:
+        entry = {"path": path, "mode": "100755" if old and old.mode == "100755" else "100644", "type": "blob"}
+        if content is None:
+            return {**entry, "sha": None}
         file = {"content": base64.b64encode(content).decode(), "encoding": "base64"}
-        return {"path": path, "mode": "100644", "type": "blob", "sha": await self._made(f"{repo}/git/blobs", file)}
+        return {**entry, "sha": await self._made(f"{repo}/git/blobs", file)}
+
+    def mail_of(self, login: str, account_id: str) -> str:
+        """The address that GitHub gives to everybody, so that a co-author is known as who they are."""
+        host = urlsplit(self._http.base_url).hostname or ""
+        return f"{account_id}+{login}@users.noreply.{'github.com' if host == 'api.github.com' else host}"
 
     async def _made(self, path: str, body: dict[str, Any]) -> str:
         """The id of a new Git object, which is named by its content: making it twice makes one."""

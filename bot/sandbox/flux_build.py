@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -16,7 +16,7 @@ from bot.sandbox.cluster_errors import Json
 from bot.sandbox.cluster_kinds import for_object
 
 NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-_READ = {"apiVersion", "kind", "metadata", "resources"}
+_READ = {"apiVersion", "kind", "metadata", "resources", "images"}
 
 
 def _words(text: str) -> list[str]:
@@ -25,7 +25,7 @@ def _words(text: str) -> list[str]:
 
 _KUSTOMIZE_FIELDS = _words(
     "bases buildMetadata commonAnnotations commonLabels components configMapGenerator configurations "
-    "crds generatorOptions generators helmCharts helmGlobals images inventory labels namePrefix "
+    "crds generatorOptions generators helmCharts helmGlobals inventory labels namePrefix "
     "nameSuffix namespace openapi patches patchesJson6902 patchesStrategicMerge replacements replicas "
     "secretGenerator sortOptions transformers validators vars"
 )
@@ -104,9 +104,10 @@ class _Builder:
         else:
             names = self._rewritten(file)
         try:
-            return self._accumulate(path, names, (path,))
+            objects = self._accumulate(path, names, (path,))
         except BuildError as problem:
             raise BuildError(f"kustomize build failed: {problem}") from None
+        return _imaged(self._content(file)[0] if file is not None else None, objects)
 
     def _rewritten(self, file: str) -> list[str]:
         content, problem = self._content(file)
@@ -158,7 +159,7 @@ class _Builder:
             raise Unloadable(f"invalid Kustomization: {problem or fault}")
         if not content:
             raise Unloadable("kustomization.yaml is empty")
-        return self._accumulate(path, listed, (*visited, path))
+        return _imaged(content, self._accumulate(path, listed, (*visited, path)))
 
     def _content(self, file: str) -> tuple[Any, str]:
         try:
@@ -270,6 +271,40 @@ def _resources(content: Any, file: str) -> tuple[list[str], str]:
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         return [], "json: cannot unmarshal object into Go struct field Kustomization.resources of type string"
     return listed, ""
+
+
+def _imaged(content: Any, objects: list[Json]) -> list[Json]:
+    """The objects with what a kustomization's `images` says of their containers."""
+    wanted = content.get("images") if isinstance(content, dict) else None
+    for image in wanted or ():
+        for obj in objects:
+            for container in _containers(obj.get("spec")):
+                name, tag = _reference(str(container.get("image", "")))
+                if name == image.get("name"):
+                    name = image.get("newName") or name
+                    tag = f":{image['newTag']}" if image.get("newTag") else tag
+                    container["image"] = name + (f"@{image['digest']}" if image.get("digest") else tag)
+    return objects
+
+
+def _containers(spec: Any) -> Iterator[Json]:
+    """The containers of a Pod, or of whatever has a template for one."""
+    if not isinstance(spec, dict):
+        return
+    for key in ("containers", "initContainers"):
+        yield from (each for each in spec.get(key) or () if isinstance(each, dict))
+    for key in ("template", "jobTemplate"):
+        if isinstance(spec.get(key), dict):
+            yield from _containers(spec[key].get("spec"))
+
+
+def _reference(image: str) -> tuple[str, str]:
+    """An image's name, and its tag or digest with the sign before it."""
+    name, at, digest = image.partition("@")
+    if at:
+        return name, f"@{digest}"
+    head, colon, tag = image.rpartition(":")
+    return (head, f":{tag}") if colon and "/" not in tag else (image, "")
 
 
 def _leaves(path: str, name: str) -> bool:

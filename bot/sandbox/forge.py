@@ -220,6 +220,12 @@ class SandboxForge:
             repository, user = self._found(repo, by)
             self._acts.delete_branch(repository, branch, user)
 
+    def protect_branch(self, repo: str, branch: str, protected: bool = True) -> None:
+        """Have a branch change by pull requests only, or not any more."""
+        with self._state.lock:
+            branches = self._state.repository(repo).protected
+            (branches.add if protected else branches.discard)(branch)
+
     def head(self, repo: str, branch: str = "main") -> str | None:
         """The commit that a branch is at."""
         return self.store.head(repo, branch)

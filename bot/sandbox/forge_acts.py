@@ -63,6 +63,7 @@ class Acts:
         `author` is another `Name <mail>` than that of who pushes.
         """
         self._state.require(repository, by, "write")
+        _check_protection(repository, branch)
         name = repository.full_name
         before = self._store.head(name, branch)
         start = parent or before or self._store.head(name, repository.default_branch)
@@ -94,6 +95,7 @@ class Acts:
             raise Refusal(422, "Reference does not exist")
         if self._store.resolve(name, sha) != sha:
             raise Refusal(422, "Object does not exist")
+        _check_protection(repository, branch)
         if not force and not self._store.is_ancestor(name, before, sha):
             raise Refusal(422, "Update is not a fast forward")
         self._store.set_ref(name, branch, sha, before)
@@ -507,6 +509,11 @@ class Acts:
         self._state.require(repository, by, "admin")
         del repository.hooks[hook.id]
         self._state.record("hook.deleted", repository, by, id=hook.id)
+
+
+def _check_protection(repository: Repository, branch: str) -> None:
+    if branch in repository.protected:
+        raise Refusal(422, "Protected branch update failed: Changes must be made through a pull request.")
 
 
 def _configure(hook: Hook, config: Mapping[str, Any]) -> None:

@@ -190,6 +190,7 @@ class Repository:
     check_runs: dict[str, list[CheckRun]] = field(default_factory=dict)
     hooks: dict[int, Hook] = field(default_factory=dict)
     keys: dict[int, Key] = field(default_factory=dict)
+    protected: set[str] = field(default_factory=set)  # branches that change by pull requests only
 
     @property
     def full_name(self) -> str:

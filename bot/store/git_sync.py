@@ -1,6 +1,6 @@
 """Commits of the bot's own: each is a row before it is made, and says how it ended."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.store import log
 from bot.store.transactions import Transaction
-from models import GitSyncLog, Repository
+from models import GitSyncLog, Repository, Run
 
 
 def id_of(run_id: UUID, branch: str) -> UUID:
@@ -66,6 +66,16 @@ async def end(tx: Transaction, repository: Repository, id: UUID, status: str, **
         conflict=row.conflict,
         error=row.error,
     )
+
+
+async def askers(session: AsyncSession, repository_id: UUID, commits: Iterable[str]) -> set[str]:
+    """The accounts that asked for those of the commits which Sluice made."""
+    query = (
+        sa.select(Run.call)
+        .join(GitSyncLog, GitSyncLog.run_id == Run.id)
+        .where(GitSyncLog.repository_id == repository_id, GitSyncLog.commit_hash.in_(set(commits)))
+    )
+    return {call["actor_id"] for call in (await session.execute(query)).scalars() if call.get("actor_id")}
 
 
 async def note_conflict(tx: Transaction, id: UUID, conflict: str) -> None:

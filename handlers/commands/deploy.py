@@ -1,13 +1,17 @@
 """Bring this change to an environment and pin it there."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from bot import asking, meaning, releasing
+from bot import editing, meaning, releasing
 from bot.context import Context
-from bot.core.reasons import Verdict
+from bot.core.conversation import code
+from bot.core.deployments import Phase, short
+from bot.core.errors import UserError
+from bot.core.reasons import REFUSE, Verdict
 from bot.core.results import Result, done
 from bot.core.roles import Role
 from bot.registry import command
@@ -23,6 +27,12 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: Annotated[str, Meta(description="[project/]environment")]
     sha: Annotated[str | None, Meta(description="a commit of this change", extra={"positional": True})] = None
     behind: Annotated[bool, Meta(description="also if the change lacks commits of the branch")] = False
+    image: Annotated[
+        tuple[str, ...], Meta(description="NAME=TAG: commit another image first", extra={"option": True})
+    ] = ()
+    set_: Annotated[
+        tuple[str, ...], Meta(description="PATH=VALUE: commit another value first", extra={"option": True})
+    ] = ()
     reason: Annotated[str | None, Meta(description="why, for those who read the log")] = None
 
 
@@ -33,29 +43,97 @@ async def deploy(ctx: Context, args: Args) -> Result:
     The environment is pinned to that commit; one that follows its branch does so again when the pull request is closed.
     Where approvals are wanted the deployment waits for them. A change that lacks commits of the branch is refused
     unless you say --behind: deploying it would take them out.
+
+    With --image or --set that one value is changed in the environment's files first, on the environment's branch, and
+    what comes of it is deployed; a protected branch gets a pull request instead, and nothing is deployed.
     """
     places = await chosen(ctx, (args.target,))
+    wish = editing.wish(args.image, args.set_)
+    if wish is not None:
+        return await _deploy_edited(ctx, args, _only(places, args), wish)
     commit = await meaning.commit(ctx, args.sha, f"/deploy {args.target}")
-    keeper = releasing.of(ctx)
-    asked = Asked(
+    return done(await _deploy(ctx, places, _asked(ctx, args, commit)))
+
+
+def _asked(ctx: Context, args: Args, commit: str, *, named: bool = False) -> Asked:
+    return Asked(
         command="deploy",
         commit=commit,
         asked_by=ctx.call.actor_id or ctx.run.actor,
         asked_login=ctx.run.actor,
         change=ctx.pull_request,
-        named=args.sha is not None or ctx.call.commit is not None,
+        named=named or args.sha is not None or ctx.call.commit is not None,
         behind=args.behind,
     )
+
+
+async def _deploy(ctx: Context, places: Sequence[Place], asked: Asked) -> str:
+    keeper = releasing.of(ctx)
     for where in places:
         ctx.cluster(where.environment.cluster)
     found = [await keeper.reachable(await keeper.dossier(where, asked)) for where in places]
     async with ctx.store.write() as tx:
         opened = [await keeper.open(tx, each, trigger="deploy", run_id=ctx.run.id, by=ctx.run.actor) for each in found]
-        told = [_told(where, commit, *each) for where, each in zip(places, opened, strict=True)]
-    return done("\n\n".join(told))
+        told = [_told(where, asked.commit, *each) for where, each in zip(places, opened, strict=True)]
+    return "\n\n".join(told)
+
+
+# With an edit.
+
+
+def _only(places: Sequence[Place], args: Args) -> Place:
+    if args.sha is not None:
+        raise UserError("usage", "an edit makes a commit of its own: name none beside --image and --set")
+    if len(places) > 1:
+        listed = ", ".join(code(each.title) for each in places)
+        raise UserError("target_ambiguous", f"an edit is for one environment; name one of {listed}")
+    return places[0]
+
+
+async def _deploy_edited(ctx: Context, args: Args, where: Place, wish: editing.Wish) -> Result:
+    """Nothing is written where the gates would refuse the deployment anyway."""
+    await _may(ctx, args, where)
+    made = await editing.edit(ctx, where, wish)
+    branch = code(where.environment.branch)
+    if made.commit is None:
+        number = f"#{made.pull_request}" if made.pull_request else "a pull request that is merged already"
+        return done(f"{branch} is protected, so the change is proposed by {number}. Nothing is deployed by that.")
+    what = f"{short(made.commit)} on {branch} has it" if made.made else f"{branch} says so already"
+    try:
+        told = await _deploy(ctx, [where], _asked(ctx, args, made.commit, named=True))
+    except UserError as error:
+        again = f"`/deploy {where.title} {short(made.commit)}`"
+        raise UserError(error.code, f"{what}, but it is not deployed: {error.message}. Then: {again}") from error
+    return done(f"{what}. {told}")
+
+
+async def _may(ctx: Context, args: Args, where: Place) -> None:
+    head = await ctx.forge.branch_head(ctx.repository.full_name, where.environment.branch)
+    if head is None:
+        raise UserError("branch_missing", f"there is no branch {code(where.environment.branch)}")
+    keeper = releasing.of(ctx)
+    found = await keeper.dossier(where, _asked(ctx, args, head, named=True))
+    async with ctx.store.read() as session:
+        verdict = await keeper.judge(session, found, ctx.store.clock())
+    if verdict.outcome == REFUSE:
+        raise _refused(where, verdict)
 
 
 def _told(where: Place, commit: str, verdict: Verdict, made: Deployment | None) -> str:
-    follows = where.rules.follows and made is not None and made.pull_request is not None
-    until = "pinned until this pull request is closed" if follows else "pinned to it"
-    return asking.told(where, commit, verdict, made, until=until)
+    """What came of it; UserError with what refuses it, which leaves everything as it was."""
+    name, what = code(where.title), short(commit)
+    first = verdict.first
+    if made is None and first is not None and not first.waits:
+        raise _refused(where, verdict)
+    if made is None:
+        return f"{what} waits in {name} already."
+    if made.status == Phase.WAITING:
+        return f"{what} waits in {name}: {first.text if first else ''}."
+    until = "pinned until this pull request is closed" if where.rules.follows and made.pull_request else "pinned to it"
+    return f"Deploying {what} to {name}; {until}."
+
+
+def _refused(where: Place, verdict: Verdict) -> UserError:
+    """By the first gate that waiting does not open."""
+    missing = [each for each in verdict.missing() if not each.waits] or list(verdict.missing())
+    return UserError(missing[0].code, f"{code(where.title)}: " + "; ".join(each.text for each in verdict.missing()))

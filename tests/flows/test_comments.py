@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from bot.core.conversation import MARKER
+from bot.sandbox.town import BOT
 from tests.world import WORK, World, says
 
 
@@ -210,3 +211,19 @@ async def test_a_replayed_comment(world: World) -> None:
 
     assert msgspec.json.decode(answer.content)["result"] == "recorded"
     assert len(world.effects()) == effects
+
+
+async def test_eyes_on_the_comment_at_once(world: World) -> None:
+    """The first thing that people see; once for a comment, however many commands are in it."""
+    await ready(world)
+    written = await world.comment("/status\n/help\n/delpoy development")
+    talk = await world.comment("I would /deploy it some day")
+    assert world.forge.reactions(world.repository, written) == [(BOT, "eyes")]
+    assert world.forge.reactions(world.repository, talk) == []
+
+
+async def test_no_command_fails_because_the_eyes_do(world: World) -> None:
+    await ready(world)
+    world.forge.fail_next("POST", "*/reactions", 403, times=None)
+    await world.comment("/status")
+    assert await world.results("status") == [("done", None)]

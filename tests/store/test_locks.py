@@ -16,7 +16,7 @@ from bot.store.deployments import Place
 from bot.store.locks import EXPIRED, HELD, RELEASED, WAITING, Claim
 from bot.store.transactions import Store
 from models import Environment, Lock, Repository, Run
-from tests.store.test_committing import Silent
+from tests.scene import Silent
 from tests.store.test_rows import enabled
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -7,12 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot import pinning
 from bot.context import Context
-from bot.core import rules
 from bot.core.deployments import UNSETTLED, Phase
 from bot.core.errors import TemporaryError, UserError
 from bot.inputs import read
 from bot.store import deployments, holds, locks, pins, projects
-from bot.store.deployments import Place, Wish, patience
+from bot.store.deployments import Place, Wish, patience, rules_of
 from bot.store.transactions import Transaction
 from models import Environment, GitopsResource, Pin
 
@@ -30,7 +29,7 @@ class Spot:
 
 def follows(environment: Environment) -> bool:
     """Whether an environment goes by its branch when nobody keeps it."""
-    return rules.from_config(environment.config.get("rules")).follows
+    return rules_of(environment).follows
 
 
 async def kept(session: AsyncSession, environment: Environment, now: Any) -> str | None:

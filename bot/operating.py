@@ -16,6 +16,7 @@ from bot.core.arguments import convert
 from bot.core.calls import Call
 from bot.core.deployments import TERMINAL, Phase
 from bot.core.errors import ConfigError, UserError
+from bot.core.people import OPERATOR
 from bot.core.ports import Bell
 from bot.settings import Settings
 from bot.store import deployments, repositories, runs
@@ -114,7 +115,7 @@ async def _looked_up(settings: Settings, store: Store, order: Order) -> Reposito
 
 async def _start(store: Store, repository: Repository, order: Order) -> UUID:
     """The run, with the operating-system user as its actor, in the event log as well."""
-    actor = f"operator:{order.user}"
+    actor = f"{OPERATOR}{order.user}"
     call = Call(
         kind="command",
         name=order.command,

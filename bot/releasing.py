@@ -147,6 +147,8 @@ class Gatekeeper:
 
     async def person(self, login: str, id: str, rules: Rules) -> Person:
         """Somebody as the forge tells it now, as far as the operator's policy and the rules' lists ask for it."""
+        if people.is_operator(login):
+            return people.operator(login)
         name = self.repository.full_name
         role = policy.capped(self.policy, known_as(self.repository), login, await self.forge.role(name, login))
         named = sorted(people.teams_named(rules.approvers, rules.deployers))

@@ -11,6 +11,7 @@ from bot import registry
 from bot.connections import Connections
 from bot.core.access import Issuer
 from bot.core.deployments import UNSETTLED
+from bot.core.errors import DiskFull
 from bot.core.policy import DEFAULT_CLUSTER, Policy
 from bot.core.ports import Bell, Cluster, Forge
 from bot.core.sealing import Keyring
@@ -230,6 +231,8 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]], stopping: 
     while True:
         try:
             await work()
+        except DiskFull as error:
+            logger.error("the disk is full", work=getattr(work, "__name__", repr(work)), why=str(error))
         except Exception:
             logger.exception("background work failed", work=getattr(work, "__name__", repr(work)))
         if await desk.happened(stopping, seconds):

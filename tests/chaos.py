@@ -1,10 +1,11 @@
 """Pushes and comments against a Sluice that is killed again and again: `python -m tests.chaos [SEED]`.
 
-Then the model of the chain, in 100,000 sequences that `make test` does not play, and edits of Sluice's that race with
-people's pushes. One JSON object a line; the exit code is 1 when an operation or a commit was lost, or something was
-said or made twice.
+Then the model of the chain, in 100,000 sequences that `make test` does not play; a thousand races between an approval
+and a push; and edits of Sluice's that race with people's pushes. One JSON object a line; the exit code is 1 when an
+operation or a commit was lost, or something was said or made twice.
 """
 
+import asyncio
 import json
 import os
 import random
@@ -24,15 +25,18 @@ import httpx2
 
 from bot.sandbox.forge import Status
 from bot.sandbox.town import BOT, Town
-from tests import races
+from tests import edit_races
 from tests.model.chain import violations
-from tests.world import PEOPLE, config_map, files
+from tests.races import Counts, begin
+from tests.races import play as play_races
+from tests.world import PEOPLE, Place, World, config_map, files
 
 ROOT = Path(__file__).parents[1]
 SEED = 20_240_501
 KILLS, PUSHES, COMMENTS = 20, 40, 40
 SEQUENCES = 100_000
-RACES = 500
+RACES = 1_000
+EDITS = 500
 LAST_WAIT = 75.0
 TERMINAL = ("success", "failure", "error")
 
@@ -181,6 +185,22 @@ class Chaos:
         return len(self.asked) - int(done) + int(unsaid)
 
 
+def races(seed: int) -> Counts:
+    """Approvals and pushes at the same moment, in a whole Sluice."""
+
+    async def play() -> Counts:
+        world = World(place)
+        await begin(world)
+        return await play_races(world, RACES, seed)
+
+    place = Place()
+    place.start()
+    try:
+        return asyncio.run(play())
+    finally:
+        place.stop()
+
+
 def main() -> int:
     """Play, count, print; the exit code."""
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else SEED
@@ -196,8 +216,10 @@ def main() -> int:
         finally:
             chaos.process.kill(signal.SIGTERM)
             chaos.process.log.close()
-    raced = races.played(RACES, seed)
-    found |= {f"edits.{name}": value for name, value in races.bad(raced).items()}
+    raced = races(seed)
+    found["wrong_revisions"] = len(raced.wrong)
+    edited = edit_races.played(EDITS, seed)
+    found |= {f"edits.{name}": value for name, value in edit_races.bad(edited).items()}
     bad = sum(found.values())
     broken = violations(seed, SEQUENCES)
     print("\n".join(broken[:5]), file=sys.stderr)
@@ -210,10 +232,12 @@ def main() -> int:
         "operations": PUSHES + COMMENTS,
         "model_violations": len(broken),
         "model_sequences": SEQUENCES,
-        "edits.races": RACES,
-        "edits.commits": raced["commits"],
-        "edits.given_up": raced["refused"],
-        "edits.pushes_of_people": raced["pushes"],
+        "races": raced.rounds,
+        "races_released": raced.released,
+        "edits.races": EDITS,
+        "edits.commits": edited["commits"],
+        "edits.given_up": edited["refused"],
+        "edits.pushes_of_people": edited["pushes"],
         "seconds": round(time.monotonic() - began, 1),
         "seed": seed,
     }

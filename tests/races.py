@@ -1,173 +1,107 @@
-"""Sluice edits a branch while people push to it, between any two requests of Sluice's; and the count afterwards."""
+"""Approvals and pushes at the same moment, again and again: what gets to the protected environment was looked at.
+
+Each round asks for the head of a request; then an approver writes `/approve` while somebody pushes. Whoever was first,
+production has either what it had before, or exactly the commit that was the head when the approver wrote.
+"""
 
 import asyncio
 import random
-import shutil
-import tempfile
-import uuid
-from collections import Counter
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from bot import editing
-from bot.core.calls import Call
-from bot.core.errors import UserError
-from bot.editing import Wish
-from bot.store.database import Database, migrate
-from tests.scene import Scene
+from models import Approval, Deployment
+from tests.world import World, says
 
-ROOT = "deploy/production"
-FILE = f"{ROOT}/kustomization.yaml"
-START = "# release: 0\nresources: [../base]\nimages:\n- name: web\n  newTag: v0  # ours\n"
-REQUESTS = 14  # about as many as an edit takes
-EXPECTED = frozenset({"branch_busy", "image_missing"})  # how an edit may end instead
+CONFIG = "version: 1\nenvironments:\n  production: {path: deploy/production, approvals: 1}\n"
 
 
-class Races:
-    """Edits of one value, each against people who push in an order that the seed decides."""
+@dataclass
+class Counts:
+    """What came of the rounds; `wrong` tells of each revision that nobody had looked at."""
 
-    def __init__(self, scene: Scene, seed: int) -> None:
-        self.scene = scene
-        self.random = random.Random(seed)
-        self.found = Counter[str]()
-        self.theirs: list[str] = []
-        self.said = 0  # the newest line of people in the file
-        self.sandbox, self.name = scene.sandbox, scene.name
-        self.push({FILE: START.encode()})
-
-    def push(self, changes: dict[str, bytes | None]) -> str:
-        """Somebody pushes to main."""
-        made = self.sandbox.push(self.name, "main", changes, "alice")
-        self.theirs.append(made)
-        return made
-
-    def text(self) -> str:
-        """The file as it is now."""
-        head = self.sandbox.head(self.name)
-        assert head is not None
-        return self.sandbox.store.read(self.name, head, FILE).decode()
-
-    async def race(self, number: int) -> None:
-        """One edit, with one to six pushes between its requests."""
-        run = await self.scene.another_run()
-        before, forced = len(self.sandbox.effects), len(self.theirs)
-        pushes = self.random.choice((1, 1, 1, 2, 3, 6))
-        moments = sorted(self.random.sample(range(REQUESTS), pushes))
-        acts = (self.other_file, self.same_file, self.same_file, self.same_value, self.both)
-        self.scene.meddling = {at: self.random.choice(acts) for at in moments}
-        try:
-            done = await editing.edit(context(self.scene, run), place(), tag(f"r{number}"))
-            self.found["commits"] += 1
-            self.check_commit(done.commit or "", run, number)
-        except UserError as error:
-            self.found["refused"] += 1
-            self.found["strange_ends"] += error.code not in EXPECTED
-        self.scene.meddling = {}
-        self.found["pushes"] += len(self.theirs) - forced
-        self.check_history(before)
-
-    def other_file(self) -> None:
-        self.push({f"docs/{len(self.theirs)}.md": b"x"})
-
-    def same_file(self) -> None:
-        """Another line of the file that is edited."""
-        self.said += 1
-        first, _, rest = self.text().partition("\n")
-        assert first.startswith("# release: ")
-        self.push({FILE: f"# release: {self.said}\n{rest}".encode()})
-
-    def same_value(self) -> None:
-        """The very value that is edited."""
-        lines = self.text().splitlines(keepends=True)
-        changed = [f"  newTag: h{len(self.theirs)}  # ours\n" if "newTag" in line else line for line in lines]
-        self.push({FILE: "".join(changed).encode()})
-
-    def both(self) -> None:
-        self.same_file()
-        self.other_file()
-
-    def check_commit(self, commit: str, run: uuid.UUID, number: int) -> None:
-        """It holds the value, changes nothing else, and is there once."""
-        store = self.sandbox.store
-        info = store.info(self.name, commit)
-        made = store.read(self.name, commit, FILE).decode()
-        was = store.read(self.name, info.parents[0], FILE).decode()
-        lines = zip(was.splitlines(), made.splitlines(), strict=True)
-        differing = [new for old, new in lines if old != new]
-        self.found["wrong_edits"] += differing != [f"  newTag: r{number}  # ours"]
-        line = f"Sluice-Run: {run}"
-        history = store.history(self.name, str(self.sandbox.head(self.name)))
-        times = sum(line in store.info(self.name, each).message for each in history)
-        self.found["repeated_commits"] += times - 1
-
-    def check_history(self, before: int) -> None:
-        """Nobody's commit is gone, no push was forced, and what people wrote last in the file stands there."""
-        store, head = self.sandbox.store, str(self.sandbox.head(self.name))
-        reached = set(store.history(self.name, head))
-        self.found["lost_commits"] += sum(each not in reached for each in self.theirs)
-        for effect in self.sandbox.effects[before:]:
-            if effect.kind == "branch.moved":
-                kept = store.is_ancestor(self.name, effect.about["before"], effect.about["after"])
-                self.found["forced_pushes"] += not kept
-        self.found["lost_lines"] += not self.text().startswith(f"# release: {self.said}\n")
+    rounds: int = 0
+    released: int = 0
+    voided: int = 0
+    wrong: list[str] = field(default_factory=list)
 
 
-def tag(value: str) -> Wish:
-    """The wish for another tag."""
-    found = editing.wish((f"web={value}",), ())
-    assert found is not None
-    return found
+async def begin(world: World) -> None:
+    """A protected production and a request to deploy to it."""
+    world.push({".sluice.yaml": CONFIG})
+    await world.settled()
+    await world.enabled("production")
+    world.open_pull_request(says("start", "production"))
+    await world.settled()
 
 
-def place() -> Any:
-    """The environment, as far as edits look at it."""
-    environment = SimpleNamespace(name="production", path=ROOT, branch="main", config={})
-    project = SimpleNamespace(id=None, slug="web")
-    return cast(Any, SimpleNamespace(environment=environment, project=project, title="production"))
+async def play(world: World, rounds: int, seed: int) -> Counts:
+    """So many rounds; the moments are chance's."""
+    counts, chance = Counts(), random.Random(seed)
+    for number in range(rounds):
+        await _round(world, counts, chance, number)
+    return counts
 
 
-def context(scene: Scene, run: uuid.UUID) -> Any:
-    """The run of somebody's command, as far as edits look at it."""
-    call = Call(kind="command", name="deploy", key=str(run), actor="alice", actor_id=scene.sandbox.account_id("alice"))
-    row = SimpleNamespace(id=run, actor="alice")
-    return cast(
-        Any,
-        SimpleNamespace(store=scene.store, forge=scene.forge, repository=scene.repository, run=row, call=call),
-    )
+async def _round(world: World, counts: Counts, chance: random.Random, number: int) -> None:
+    looked_at = world.push(says(f"seen {number}", "production"), branch="topic")
+    await world.settled()
+    await world.comment("/deploy production")
+    before = world.live("production")
+    await _both(world, chance, number)
+    counts.rounds += 1
+    live = world.live("production")
+    rows = await world.deployments(looked_at)
+    if live == f"seen {number}" and rows and await _approved(world, rows[-1]):
+        counts.released += 1
+    elif live == before:
+        counts.voided += 1
+    else:
+        counts.wrong.append(f"round {number}: {live!r} is live, after {before!r}")
+    await _clear(world)
 
 
-async def play(scene: Scene, count: int, seed: int) -> Counter[str]:
-    """So many races; what was counted. All but commits, pushes and refused must be 0."""
-    races = Races(scene, seed)
-    for number in range(1, count + 1):
-        await races.race(number)
-    return races.found
+async def _both(world: World, chance: random.Random, number: int) -> None:
+    """The approval and the push: together, with deliveries in any order, or the push as soon as the voice is heard."""
+
+    def push() -> None:
+        world.push(says(f"unseen {number}", "production"), branch="topic")
+
+    heard = len(await world.rows(Approval))
+    match chance.choice(("together", "shuffled", "heard")):
+        case "together":
+            await asyncio.gather(
+                _after(chance.uniform(0, 0.05), lambda: world.write("/approve production", "maia")),
+                _after(chance.uniform(0, 0.3), push),
+            )
+        case "shuffled":
+            world.forge.hold_deliveries()
+            world.write("/approve production", "maia")
+            push()
+            world.forge.release(order="shuffled", seed=chance.randrange(1_000_000))
+        case _:
+            world.write("/approve production", "maia")
+            await world.until(lambda: _heard(world, heard))
+            await _after(chance.uniform(0, 0.05), push)
+    await world.settled()
 
 
-def bad(found: Counter[str]) -> dict[str, int]:
-    """What must not be."""
-    names = ("lost_commits", "forced_pushes", "lost_lines", "wrong_edits", "repeated_commits", "strange_ends")
-    return {name: found[name] for name in names}
+async def _heard(world: World, before: int) -> bool:
+    return len(await world.rows(Approval)) > before
 
 
-def played(count: int, seed: int) -> Counter[str]:
-    """The same on a database of its own, for a program."""
-    folder = Path(tempfile.mkdtemp(prefix="sluice-races-"))
-    try:
-        return asyncio.run(_played(folder, count, seed))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+async def _after(seconds: float, act: Callable[[], object]) -> None:
+    """The moments differ by chance: that is what is tried here, nothing is waited for."""
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(act)
 
 
-async def _played(folder: Path, count: int, seed: int) -> Counter[str]:
-    url = f"sqlite+aiosqlite:///{folder / 'races.db'}"
-    await asyncio.to_thread(migrate, url)
-    database = Database(url)
-    scene = Scene(folder, database)
-    try:
-        await scene.begin()
-        return await play(scene, count, seed)
-    finally:
-        await scene.close()
-        await database.close()
+async def _approved(world: World, row: Deployment) -> bool:
+    """Whether there is a voice on exactly what was let through."""
+    found = await world.rows(Approval, Approval.deployment_id == row.id, Approval.verdict == "approved")
+    return any(each.commit_hash == row.commit_hash and each.chain_digest == row.chain_digest for each in found)
+
+
+async def _clear(world: World) -> None:
+    """Nothing waits when the next round begins."""
+    if any(row.status == "waiting" for row in await world.deployments()):
+        await world.comment("/cancel production")

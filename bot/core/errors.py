@@ -25,6 +25,16 @@ class TemporaryError(BotError):
         self.delay = delay
 
 
+class DiskFull(TemporaryError):
+    """The database has no room left: nothing can be written down, so nothing goes on until there is some."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the disk of the database is full; nothing is lost, and all goes on by itself when there is room",
+            delay=15.0,
+        )
+
+
 class ConfigError(BotError):
     """The operator's settings are unusable; the message names the setting and what to do."""
 

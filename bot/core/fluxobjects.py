@@ -11,6 +11,14 @@ REQUESTED_AT = "reconcile.fluxcd.io/requestedAt"
 _TEMPORARY_FOLDER = re.compile(r"(?<![^\s'\"=(:\[])(?:/[^\s/:'\"]{1,255}){0,8}?/kustomization-\d+/?")
 
 
+_NO_ROOM = re.compile(r"no space left on device|disk quota exceeded|database or disk is full", re.IGNORECASE)
+
+
+def has_no_room(message: str) -> bool:
+    """Whether Flux, or the Git server behind it, ran out of room on a disk."""
+    return _NO_ROOM.search(message) is not None
+
+
 def condition_of(found: Object, kind: str) -> Object:
     """The condition of a kind; empty where there is none."""
     conditions = found.get("status", {}).get("conditions") or []

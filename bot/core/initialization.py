@@ -216,6 +216,7 @@ _REMEDIES = {
     "credentials_invalid": "put another token in its place (one that may read this repository), then `/enable` again.",
     "known_hosts_missing": _NAMED,
     "oauth_not_configured": _NAMED,
+    "disk_full": f"make room on the disk of what is named (Flux's controllers, or the Git server), {_AGAIN}.",
     "environment_moved": "give the one in the other cluster a name of its own.",
     "field_conflict": f"have the other manager give the field up, {_AGAIN}.",
     "forge_refused": f"give Sluice's account the right that the forge names, {_AGAIN}.",

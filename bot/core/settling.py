@@ -12,6 +12,7 @@ from bot.core.fluxobjects import (
     Object,
     clean,
     condition_of,
+    has_no_room,
     is_crossed,
     is_current,
     is_handled,
@@ -233,7 +234,8 @@ def fetched(facts: Facts, source: Object) -> str | Step:
     if commit == facts.revision:
         return commit
     if ready["status"] == "False":
-        return Fail("source_failed", clean(ready.get("message", "")))
+        message = clean(ready.get("message", ""))
+        return Fail("disk_full" if has_no_room(message) else "source_failed", message)
     if ready["status"] != "True" or commit is None:
         return Wait(progress_of(source) or "Flux is fetching")
     return commit
@@ -325,6 +327,8 @@ def _failure(facts: Facts, applied: Object, target: str) -> Fail | Wait | None:
     if ready.get("status") != "False" or not is_current(applied, ready) or not _about(facts, applied, ready, target):
         return None
     reason, message = ready.get("reason", ""), clean(ready.get("message", ""))
+    if has_no_room(message):
+        return Fail("disk_full", message)
     if reason == "ArtifactFailed" and _PATH_NOT_FOUND in message:
         return Fail("path_not_found", message)
     if reason in _FINAL:

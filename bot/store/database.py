@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.pool import NullPool
 
 import migrations
-from bot.core.errors import ConfigError
+from bot.core.errors import ConfigError, DiskFull
 from bot.store import sqlite
 
 BUSY_MS = 30_000
@@ -66,12 +66,20 @@ class Database:
         self._write = async_sessionmaker(self._writer, expire_on_commit=False)
         self._read = async_sessionmaker(self._reader, expire_on_commit=False)
 
-    def write(self) -> AbstractAsyncContextManager[AsyncSession]:
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
         """A transaction that commits when it is left; a COMMIT that fails raises, an error inside rolls back.
 
-        Never cancel a task that is in one: on SQLite the statement goes on in its thread, and the lock may stay.
+        A disk that is full is DiskFull. Never cancel a task that is in one: on SQLite the statement goes on in its
+        thread, and the lock may stay.
         """
-        return self._write.begin()
+        try:
+            async with self._write.begin() as session:
+                yield session
+        except sa.exc.DBAPIError as error:
+            if not _is_full(error.orig):
+                raise
+            raise DiskFull from error
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -108,6 +116,15 @@ class Database:
         """Give back all connections."""
         await self._writer.dispose()
         await self._reader.dispose()
+
+
+def _is_full(error: Any) -> bool:
+    """Whether a database says that there is no room: SQLite by its code, PostgreSQL by its state."""
+    return (
+        getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        or "database or disk is full" in str(error)
+        or getattr(error, "sqlstate", None) == "53100"
+    )
 
 
 def _sqlite_engine(url: str, begin: str, *, pool: int = 0, pragmas: tuple[str, ...] = ()) -> AsyncEngine:

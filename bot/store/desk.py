@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from bot.core.errors import TemporaryError
+from bot.core.errors import DiskFull, TemporaryError
 from bot.store import leases
 from bot.store.leases import Table
 from bot.store.transactions import Store
@@ -36,7 +36,14 @@ class Desk(Generic[Table]):
 
 
 async def serve(store: Store, desk: Desk[Table], id: UUID) -> None:
-    """Work on one row, if nobody else does."""
+    """Work on one row, if nobody else does. With a full disk it is left as it is; the sweep finds it by its lease."""
+    try:
+        await _serve(store, desk, id)
+    except DiskFull as error:
+        logger.error("the disk is full", queue=desk.queue, id=str(id), why=str(error))
+
+
+async def _serve(store: Store, desk: Desk[Table], id: UUID) -> None:
     async with _lease(store, desk, id) as row:
         if row is None:
             return

@@ -14,7 +14,7 @@ from bot.store.deployments import Place, Wish
 from bot.store.transactions import Transaction
 from models import Deployment, Environment, GitopsResource
 
-NOT_LET_THROUGH = (Phase.WAITING, Phase.SUPERSEDED, Phase.REJECTED, Phase.CANCELLED)
+NOT_LET_THROUGH = deployments.NOT_LET_THROUGH
 
 
 async def read(session: AsyncSession, environment: Environment) -> Stand:

@@ -6,10 +6,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from bot import editing, meaning, releasing
+from bot import asking, editing, meaning, releasing
 from bot.context import Context
 from bot.core.conversation import code
-from bot.core.deployments import Phase, short
+from bot.core.deployments import short
 from bot.core.errors import UserError
 from bot.core.reasons import REFUSE, Verdict
 from bot.core.results import Result, done
@@ -120,17 +120,9 @@ async def _may(ctx: Context, args: Args, where: Place) -> None:
 
 
 def _told(where: Place, commit: str, verdict: Verdict, made: Deployment | None) -> str:
-    """What came of it; UserError with what refuses it, which leaves everything as it was."""
-    name, what = code(where.title), short(commit)
-    first = verdict.first
-    if made is None and first is not None and not first.waits:
-        raise _refused(where, verdict)
-    if made is None:
-        return f"{what} waits in {name} already."
-    if made.status == Phase.WAITING:
-        return f"{what} waits in {name}: {first.text if first else ''}."
-    until = "pinned until this pull request is closed" if where.rules.follows and made.pull_request else "pinned to it"
-    return f"Deploying {what} to {name}; {until}."
+    follows = where.rules.follows and made is not None and made.pull_request is not None
+    until = "pinned until this pull request is closed" if follows else "pinned to it"
+    return asking.told(where, commit, verdict, made, until=until)
 
 
 def _refused(where: Place, verdict: Verdict) -> UserError:

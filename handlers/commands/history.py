@@ -27,7 +27,7 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     page: Annotated[int, Meta(description="older ones", ge=1, le=10_000)] = 1
 
 
-@command("history", needs=Role.VIEWER, on=("open", "merged", "closed", "commit"))
+@command("history", needs=Role.VIEWER, on=("open", "merged", "closed", "commit"), asks_environments=True)
 async def history(ctx: Context, args: Args) -> Result:
     """List the deployments of an environment, newest first, with the numbers that /rollback takes."""
     texts = [await _one(ctx, where, args.page) for where in await chosen(ctx, (args.target,))]

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from bot import following
+from bot import asking, following
 from bot.context import Context
 from bot.core.conversation import escape
 from bot.core.keeping import nth, span, until
@@ -27,7 +27,7 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Annotated[str | None, Meta(description="why, for those who wait")] = None
 
 
-@command("lock", needs=Role.DEPLOYER)
+@command("lock", needs=Role.DEPLOYER, on=("open", "merged", "commit"), asks_environments=True)
 async def lock(ctx: Context, args: Args) -> Result:
     """Keep an environment for yourself; while somebody else has it, wait in line.
 
@@ -51,7 +51,9 @@ def _claim(ctx: Context, args: Args) -> Claim:
 
 
 async def _one(ctx: Context, where: Place, wish: Claim) -> str:
+    asked = await asking.facts(ctx, where)
     async with ctx.store.read() as session:
+        await asking.let(session, where, asked)
         other = await locks.kept_from(session, where.environment.id, wish.owner, wish.owner_id, ctx.store.clock())
     spot = await following.stay(ctx, where) if other is None else None
     async with ctx.store.write() as tx:

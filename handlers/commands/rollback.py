@@ -8,18 +8,19 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from bot import editing, pinning
+from bot import asking, editing, pinning
 from bot.context import Context
-from bot.core import checks, fluxobjects, rollbacks
-from bot.core.conversation import code, escape
+from bot.core import checks, fluxobjects, releases, rollbacks
+from bot.core.conversation import code
 from bot.core.deployments import duration, short
 from bot.core.errors import BotError, TemporaryError, UserError
 from bot.core.keeping import reach_call
+from bot.core.releases import RolledBack, Wanted
 from bot.core.results import Result, done
 from bot.core.roles import Role
 from bot.core.rollbacks import Commit, Id, Number, Past, Steps
 from bot.registry import command
-from bot.store import deployments, holds, locks, pins, runs
+from bot.store import deployments, holds, pins, runs, stands
 from bot.store.deployments import Place, Wish, patience
 from bot.store.transactions import Transaction
 from bot.targets import chosen
@@ -50,7 +51,7 @@ class Way:
     sure: bool
 
 
-@command("rollback", needs=Role.DEPLOYER)
+@command("rollback", needs=Role.DEPLOYER, on=("open", "merged", "commit"), asks_environments=True)
 async def rollback(ctx: Context, args: Args) -> Result:
     """Go back at once to a revision that succeeded in this environment before: the last one, or the one that you name.
 
@@ -64,10 +65,16 @@ async def rollback(ctx: Context, args: Args) -> Result:
 
 async def _one(ctx: Context, args: Args, where: Place) -> str:
     ctx.cluster(where.environment.cluster)
+    asked = await asking.facts(ctx, where)
+    async with ctx.store.read() as session:
+        await asking.let(session, where, asked)
     old = await _meant(ctx, where, args.to)
     way = await _way(ctx, where, old)
     async with ctx.store.write() as tx:
-        await _go_back(tx, ctx, args, where, way)
+        await deployments.one_at_a_time(tx.session, where.environment.id)
+        if await deployments.of_run(tx.session, ctx.run.id, where.environment.id) is None:
+            await asking.let(tx.session, where, asked)
+            await _go_back(tx, ctx, args, where, way)
     later = await _when(ctx, where)
     text = (
         f"`{where.title}` goes back to {short(old.commit_hash)}, which was live here with deployment `#{old.number}`. "
@@ -135,34 +142,41 @@ async def _way(ctx: Context, where: Place, old: Deployment) -> Way:
 async def _go_back(tx: Transaction, ctx: Context, args: Args, where: Place, way: Way) -> None:
     """The deployment, the pin and the hold: what was known when it succeeded is known still."""
     environment, old = where.environment, way.old
-    await deployments.one_at_a_time(tx.session, environment.id)
-    await _refuse_others_lock(tx, ctx, where)
-    source = await pins.own_source(tx, where)
-    wish = Wish(
+    wanted = Wanted(
         commit=old.commit_hash,
-        source_id=source.id,
+        inputs=old.inputs_digest,
+        chain=old.chain_digest,
         trigger="rollback",
-        requested_by=ctx.run.actor,
-        inputs_digest=old.inputs_digest,
-        config_digest=old.config_digest,
-        policy_digest=ctx.policy_digest,
-        run_id=ctx.run.id,
-        pull_request=ctx.call.number,
-        patience=patience(environment),
+        request=ctx.call.number,
     )
-    deployment = await deployments.open_(tx, where, wish)
-    await pins.set_(tx, deployment, branch=way.branch, pinned_by=ctx.run.actor)
-    await holds.set_(tx, where, deployment, by=ctx.run.actor, reason=args.reason)
+    decided = releases.decide(await stands.read(tx.session, environment), RolledBack(wanted=wanted))
+    changes = [each for each in decided if not isinstance(each, releases.Hold)]  # it is set below, with the reason
+    wish, by = await _wish(tx, ctx, where, way), ctx.run.actor
+    deployment = await stands.apply(tx, where, changes, wish=wish, branch=way.branch, by=by)
+    assert deployment is not None
+    await holds.set_(tx, where, deployment, by=by, reason=args.reason)
     if not way.sure:
         call = reach_call(where.repository.provider, where.repository.forge_id, environment.id, deployment.id)
         await runs.start(tx, where.repository, call)
 
 
-async def _refuse_others_lock(tx: Transaction, ctx: Context, where: Place) -> None:
-    lock = await locks.kept_from(tx.session, where.environment.id, ctx.run.actor, ctx.call.actor_id, tx.now)
-    if lock is not None and ctx.role < Role.ADMIN:
-        text = f"`{where.title}` is locked by {escape(lock.owner)}; they or an admin may roll it back"
-        raise UserError("lock_conflict", text)
+async def _wish(tx: Transaction, ctx: Context, where: Place, way: Way) -> Wish:
+    source, old = await pins.own_source(tx, where), way.old
+    return Wish(
+        commit=old.commit_hash,
+        source_id=source.id,
+        trigger="rollback",
+        requested_by=ctx.run.actor,
+        requested_by_id=ctx.call.actor_id or None,
+        inputs_digest=old.inputs_digest,
+        config_digest=old.config_digest,
+        policy_digest=old.policy_digest,
+        chain_digest=old.chain_digest,
+        run_id=ctx.run.id,
+        pull_request=ctx.call.number,
+        patience=patience(where.environment),
+        branch=way.branch,
+    )
 
 
 # When it takes effect.

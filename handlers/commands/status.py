@@ -40,7 +40,7 @@ class Stand:
     hold: Hold | None
 
 
-@command("status", needs=Role.VIEWER, on=("open", "merged", "closed"))
+@command("status", needs=Role.VIEWER, on=("open", "merged", "closed", "commit"), asks_environments=True)
 async def status(ctx: Context, args: Args) -> Result:
     """Show each environment: what is live, what Flux says, what it follows, what waits, and who keeps it."""
     async with ctx.store.read() as session:

@@ -5,9 +5,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from bot import asking
 from bot.context import Context
-from bot.core.conversation import escape
+from bot.core.conversation import code, escape
 from bot.core.errors import UserError
+from bot.core.gates import Facts
 from bot.core.results import Result, done
 from bot.core.roles import Role
 from bot.registry import command
@@ -24,7 +26,7 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: Annotated[str, Meta(description="[project/]environment")]
 
 
-@command("unlock", needs=Role.DEPLOYER, on=("open", "merged", "closed"))
+@command("unlock", needs=Role.DEPLOYER, on=("open", "merged", "closed", "commit"), asks_environments=True)
 async def unlock(ctx: Context, args: Args) -> Result:
     """Give an environment back, or your place in line; an admin may take a lock from its owner.
 
@@ -35,8 +37,9 @@ async def unlock(ctx: Context, args: Args) -> Result:
 
 
 async def _one(ctx: Context, where: Place) -> str:
+    asked = await asking.facts(ctx, where)
     async with ctx.store.write() as tx:
-        lock = await _meant(tx, ctx, where)
+        lock = await _meant(tx, ctx, where, asked)
         was_held = lock.status == locks.HELD
         await locks.release(tx, where, lock, by=ctx.run.actor)
         following = await locks.held(tx.session, where.environment.id, tx.now)
@@ -47,7 +50,7 @@ async def _one(ctx: Context, where: Place) -> str:
     return f"`{where.title}` is unlocked{whose}; {after}"
 
 
-async def _meant(tx: Transaction, ctx: Context, where: Place) -> Lock:
+async def _meant(tx: Transaction, ctx: Context, where: Place, asked: Facts) -> Lock:
     """One's own, else that of another, which only an admin may end."""
     environment = where.environment.id
     await locks.clear(tx, where)
@@ -56,8 +59,6 @@ async def _meant(tx: Transaction, ctx: Context, where: Place) -> Lock:
         return mine
     other = await locks.held(tx.session, environment, tx.now)
     if other is None:
-        raise UserError("not_locked", f"`{where.title}` is not locked")
-    if ctx.role < Role.ADMIN:
-        text = f"`{where.title}` is locked by {escape(other.owner)}, who may unlock it, or an admin"
-        raise UserError("lock_conflict", text)
+        raise UserError("not_locked", f"{code(where.title)} is not locked")
+    await asking.let(tx.session, where, asked)
     return other

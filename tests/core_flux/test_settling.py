@@ -545,3 +545,14 @@ def test_texts_without_temporary_folders_in_one_paragraph(message: str, expected
 
 def test_a_long_hostile_text_is_cleaned_in_no_time() -> None:
     assert len(clean("/a" * 50_000)) == 100_000
+
+
+NO_ROOM = "failed to checkout and determine revision: unable to clone: write /tmp/x: no space left on device"
+
+
+def test_no_room_on_a_disk() -> None:
+    """Flux's own, or the Git server's: its words, and a code that says what helps."""
+    held = source(OLD, ready=("False", "GitOperationFailed", NO_ROOM))
+    assert settle(facts(source=held, kustomization=kustomization(OLD))) == Fail("disk_full", NO_ROOM)
+    failed = kustomization(OLD, attempted=R, ready=("False", "BuildFailed", "mkdir /tmp/y: no space left on device"))
+    assert settle(facts(kustomization=failed)) == Fail("disk_full", "mkdir /tmp/y: no space left on device")

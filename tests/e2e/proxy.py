@@ -72,6 +72,7 @@ class Proxy:
     ) -> None:
         self.host, self.port = listen, 0
         self.trap: Trap | None = None
+        self.refused: Callable[[Request], bool] = lambda _: False  # what is neither passed on nor answered
         self._upstream, self._tls, self._token = (host, port), tls, token
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -162,7 +163,7 @@ class Proxy:
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer; False when the connection is at its end."""
         request, head = await self._request(reader)
-        if request is None:
+        if request is None or self.refused(request):
             return False
         trap = self.trap if self.trap is not None and self.trap.claims(request) else None
         if trap is not None and not trap.answered:

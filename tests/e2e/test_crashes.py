@@ -18,6 +18,7 @@ from tests.e2e.proxy import Proxy, Request, Trap
 from tests.e2e.test_pushes import LITTLE, development, one_end, settle, value
 from tests.servers.control_plane import ControlPlane
 from tests.servers.gitea import Gitea
+from tests.servers.gitea_account import Files
 
 pytestmark = pytest.mark.e2e
 
@@ -123,8 +124,8 @@ POINTS = [
 class Behind(Shop):
     """A shop that Sluice and Flux see through the proxies of a lane, and the point at which Sluice is killed there."""
 
-    def __init__(self, lane: Lane) -> None:
-        super().__init__(lane.sluice, LITTLE, hook=False)
+    def __init__(self, lane: Lane, start: Files = LITTLE) -> None:
+        super().__init__(lane.sluice, start, hook=False)
         self.lane, self.point = lane, POINTS[0]
         self.is_enabled = False
         self.owner.create_hook(self.repository, f"{lane.web.url}/webhooks/gitea", lane.sluice.webhook_secret)

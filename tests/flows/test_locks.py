@@ -62,7 +62,7 @@ async def test_in_line(world: World) -> None:
     await world.comment("/unlock development", by="alice")
     await world.comment("/unlock development", by="alice")
     results = await world.results("unlock")
-    assert results[2:] == [("refused", "lock_conflict"), ("done", None), ("refused", "not_locked")]
+    assert results[2:] == [("refused", "not_permitted"), ("done", None), ("refused", "not_locked")]
     assert "(it was maia's)" in world.comment_text()
     assert await world.pins() == []
     assert await locks(world) == [("dave", "released"), ("maia", "released")]

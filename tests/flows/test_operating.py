@@ -89,7 +89,7 @@ async def test_ends_and_their_codes(world: World) -> None:
     assert lock.pull_request is None
 
     await world.comment("/unlock development")
-    assert (await world.results("unlock"))[-1] == ("refused", "lock_conflict")
+    assert (await world.results("unlock"))[-1] == ("refused", "not_permitted")
     await world.comment("/unlock development", by="alice")
     assert (await world.results("unlock"))[-1] == ("done", None)
 

@@ -9,7 +9,7 @@ from bot import editing
 from bot.core.errors import UserError
 from bot.store import git_sync
 from bot.store.database import Database
-from tests.races import FILE, REQUESTS, ROOT, START, Races, bad, context, place, play, tag
+from tests.edit_races import FILE, REQUESTS, ROOT, START, Races, bad, context, place, play, tag
 from tests.scene import Scene
 
 

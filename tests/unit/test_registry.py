@@ -99,7 +99,17 @@ def test_a_name_claimed_twice() -> None:
 
 def test_everything_is_found() -> None:
     """The commands, forges and kinds of work of this version."""
-    assert set(registry.commands()) >= {"deploy", "disable", "enable", "help", "lock", "status", "sync", "unlock"}
+    assert set(registry.commands()) >= {
+        "deploy",
+        "disable",
+        "enable",
+        "help",
+        "lock",
+        "promote",
+        "rollback",
+        "sync",
+        "unlock",
+    }
     assert set(registry.forges()) == {"gitea", "github"}
     assert set(registry.works()) >= {"push", "follow", "closed", "unpin", "unclear"}
 

@@ -8,7 +8,7 @@ import pytest
 
 from bot.core.deployments import Phase
 from bot.core.errors import BranchMoved, UserError
-from bot.core.events import Commented, PullRequestChanged, Pushed
+from bot.core.events import Commented, PullRequestChanged, Pushed, Reviewed
 from bot.core.ports import CommitStatus
 from bot.core.roles import Role
 from bot.forges.gitea import Gitea
@@ -74,6 +74,104 @@ async def test_trees_have_gits_own_ids(server: Server, forge: Gitea) -> None:
     assert await forge.blob(repo, tree.entries["ü/é"].oid) == b"4"
     below = await forge.tree(repo, tree.entries[""].oid)  # the server finds the root under the id we computed
     assert below.entries == tree.entries
+
+
+async def test_what_gates_ask(server: Server, forge: Gitea) -> None:
+    """Drafts, accounts by their numbers, reviews with their commits, checks of others, where histories part."""
+    repo = server.create_repository("gates", {"README.md": "# x\n"})
+    base = server.owner.head(repo)
+    assert base is not None
+    server.writer.commit(repo, {"a": "1"}, new_branch="feature")
+    head = server.writer2.commit(repo, {"b": "1"}, branch="feature")
+    server.owner.create_branch(repo, "release", at=base)
+    number = server.writer.open_pull(repo, "feature", title="WIP: a draft")
+    ids = {each.name: str(each.request("GET", "/user")["id"]) for each in (server.writer, server.writer2)}
+
+    pull = await forge.pull_request(repo, number)
+    assert pull is not None
+    assert (pull.draft, pull.author_id, pull.merge_commit) == (True, ids[server.writer.name], None)
+    authors = await forge.commit_authors(repo, base, head)
+    assert {each.account_id for each in authors} == set(ids.values())
+    assert await forge.commit_authors(repo, head, base) == []
+    with pytest.raises(UserError):
+        await forge.commit_authors(repo, base, "a" * 40)
+    later = server.writer.commit(repo, {"z": "z"})
+    table = [(head, later, base), (later, head, base), (base, head, base), (head, base, base), (head, "a" * 40, None)]
+    assert [await forge.merge_base(repo, one, other) for one, other, _ in table] == [each[2] for each in table]
+
+    for state in ("pending", "failure", "success"):
+        server.writer.set_status(repo, head, "ci/build", state)
+    server.writer.set_status(repo, head, "ci/slow", "pending")
+    server.writer.set_status(repo, head, "ci/lint", "warning")
+    server.writer.set_status(repo, head, "sluice/production", "failure")
+    assert await forge.checks(repo, head) == {"ci/build": "success", "ci/slow": "pending", "ci/lint": "failure"}
+
+    server.reader.review(repo, number, "APPROVED")
+    server.writer2.review(repo, number, "REQUEST_CHANGES", "no")
+    server.owner.review(repo, number, "COMMENT", "hm")
+    moved = server.writer.commit(repo, {"c": "1"}, branch="feature")
+    server.owner.review(repo, number, "APPROVED")
+    found = await forge.reviews(repo, number)
+    assert [(each.author, each.verdict, each.commit) for each in found] == [
+        (server.reader.name, "approved", head),
+        (server.writer2.name, "changes_requested", head),
+        (server.owner.name, "approved", moved),
+    ]
+    server.owner.request(
+        "POST", f"/repos/{repo}/pulls/{number}/reviews/{found[1].id}/dismissals", json={"message": "x"}
+    )
+    assert (await forge.reviews(repo, number))[1].verdict == "dismissed"
+
+    comment = server.reader.comment(repo, number, "/deploy production")
+    await forge.react(repo, str(comment))
+    await forge.react(repo, str(comment))
+    reactions = server.owner.request("GET", f"/repos/{repo}/issues/comments/{comment}/reactions")
+    assert [(each["user"]["login"], each["content"]) for each in reactions] == [(server.bot.name, "eyes")]
+    await forge.react(repo, "999999")
+
+    server.owner.request("PATCH", f"/repos/{repo}/pulls/{number}", json={"title": "Ready"})
+    made = server.owner.merge_pull(repo, number)
+    merged = await forge.pull_request(repo, number)
+    assert merged is not None
+    assert (merged.state, merged.draft, merged.merge_commit) == ("merged", False, made)
+    assert [await forge.merged_pull_request(repo, each) for each in (made, later)] == [number, None]
+
+
+async def test_teams_of_an_organization(server: Server, forge: Gitea) -> None:
+    """Who is in a team is told to its members and to the organization's owners, to nobody else."""
+    server.owner.request("POST", "/orgs", json={"username": "acme-teams"})
+    teams = {}
+    for name in ("SRE", "SRE-europe"):
+        body = {"name": name, "permission": "write", "units": ["repo.code"]}
+        teams[name] = server.owner.request("POST", "/orgs/acme-teams/teams", json=body)["id"]
+    server.owner.request("PUT", f"/teams/{teams['SRE']}/members/{server.writer.name}")
+    server.owner.request("PUT", f"/teams/{teams['SRE-europe']}/members/{server.writer2.name}")
+    with pytest.raises(UserError) as caught:
+        await forge.in_team("acme-teams/x", "acme-teams/sre", server.writer.name)
+    assert caught.value.code == "forge_refused"
+    server.owner.request("PUT", f"/teams/{teams['SRE']}/members/{server.bot.name}")
+    people = (server.writer, server.writer2, server.reader)
+    found = [await forge.in_team("acme-teams/x", "acme-teams/sre", each.name) for each in people]
+    assert found == [True, False, False]
+    assert await forge.in_team("acme-teams/x", "acme-teams/nothing", server.writer.name) is False
+    assert await forge.in_team("acme-teams/x", "no-such-organization/sre", server.writer.name) is False
+
+
+async def test_files_are_removed_and_protected_branches_refuse(server: Server, forge: Gitea) -> None:
+    repo = server.create_repository("removing", {"README.md": "# x\n", "a/b": "1", "a/c": "2"})
+    base = server.owner.head(repo)
+    assert base is not None
+    by = f"Co-authored-by: {server.writer.name} <{forge.mail_of(server.writer.name, '1')}>"
+    made = await forge.commit_files(repo, "main", base, {"a/b": None, "a/c": b"3"}, f"Change\n\n{by}")
+    assert set((await forge.tree(repo, made)).entries) == {"", "README.md", "a", "a/c"}
+    rule = {"rule_name": "main", "enable_push": False}
+    server.owner.request("POST", f"/repos/{repo}/branch_protections", json=rule)
+    with pytest.raises(UserError) as caught:
+        await forge.commit_files(repo, "main", made, {"a/c": b"4"}, "Refused")
+    assert caught.value.code == "forge_refused"
+    assert await forge.branch_head(repo, "main") == made
+    onto = await forge.commit_files(repo, "sluice/edit/x", made, {"a/c": b"4"}, "Proposed")
+    assert await forge.branch_head(repo, "sluice/edit/x") == onto
 
 
 async def test_telling(server: Server, forge: Gitea) -> None:
@@ -163,10 +261,19 @@ async def test_what_it_delivers_is_verified_and_read(server: Server, forge: Gite
     # The server works pushes off later; when the request was merged at once, some events never came (seen).
     until(lambda: "pull_request_sync" in told(), 30, "the push to the pull request is told")
     server.reader.comment(repo, number, "/deploy production")
+    for title in ("WIP: a change", "A change"):
+        server.writer.request("PATCH", f"/repos/{repo}/pulls/{number}", json={"title": title})
+    server.owner.create_branch(repo, "release")
+    for target in ("release", "main"):
+        server.writer.request("PATCH", f"/repos/{repo}/pulls/{number}", json={"base": target})
+    server.reader.review(repo, number, "REQUEST_CHANGES", "no")
+    server.reader.review(repo, number, "COMMENT", "hm")
+    server.reader.review(repo, number, "APPROVED")
     server.writer.merge_pull(repo, number)
     server.owner.delete_branch(repo, "feature")
 
-    expected = {"push", "pull_request", "pull_request_sync", "pull_request_comment", "delete"}
+    reviewed = {f"pull_request_review_{kind}" for kind in ("approved", "rejected", "comment")}
+    expected = {"push", "pull_request", "pull_request_sync", "pull_request_comment", "delete"} | reviewed
 
     def sent() -> list[dict[str, Any]] | None:
         found = server.deliveries(int(hook.id))
@@ -184,8 +291,23 @@ async def test_what_it_delivers_is_verified_and_read(server: Server, forge: Gite
         assert forge.delivery_key(headers) == delivery["uuid"]
         events.append(forge.parse(str(forge.event_name(headers)), headers, body))
     pushed = [(event.branch, event.after is None) for event in events if isinstance(event, Pushed)]
-    assert set(pushed) == {("feature", False), ("feature", True), ("main", False)}
+    assert set(pushed) == {("feature", False), ("feature", True), ("main", False), ("release", False)}
     changed = [(event.action, event.merged) for event in events if isinstance(event, PullRequestChanged)]
-    assert sorted(changed) == [("closed", True), ("opened", False), ("synchronized", False)]
+    assert sorted(changed) == [
+        ("closed", True),
+        ("drafted", False),
+        ("opened", False),
+        ("ready", False),
+        ("retargeted", False),
+        ("retargeted", False),
+        ("synchronized", False),
+    ]
+    reader = str(server.reader.request("GET", "/user")["id"])
+    reviews = [event for event in events if isinstance(event, Reviewed)]
+    assert sorted((each.verdict, each.actor, each.actor_id, each.number) for each in reviews) == [
+        ("approved", server.reader.name, reader, number),
+        ("changes_requested", server.reader.name, reader, number),
+    ]
     (comment,) = [event for event in events if isinstance(event, Commented)]
     assert (comment.body, comment.actor, comment.number) == ("/deploy production", server.reader.name, number)
+    assert comment.actor_id == reader

@@ -203,6 +203,46 @@ def test_a_review_is_no_comment() -> None:
     assert parse("gitea/pull_request_comment", load("gitea/pull_request.opened") | {"action": "reviewed"}) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "verdict"),
+    [
+        ("pull_request_approved", "pull_request_review_approved", "approved"),
+        ("pull_request_rejected", "pull_request_review_rejected", "changes_requested"),
+        ("pull_request_review_approved", "pull_request_review_approved", "approved"),
+        ("pull_request_comment", "pull_request_review_comment", None),
+        ("pull_request_approved", "pull_request_review_comment", None),
+    ],
+)
+def test_gitea_reviews_without_their_commit(name: str, kind: str, verdict: str | None) -> None:
+    payload = load("gitea/pull_request.opened") | {"action": "reviewed", "review": {"type": kind, "content": "x"}}
+    event = parse(f"gitea/{name}", payload)
+    if verdict is None:
+        assert event is None
+        return
+    assert isinstance(event, Reviewed)
+    assert (event.verdict, event.review_id, event.commit, event.actor_id) == (verdict, None, None, "4")
+
+
+@pytest.mark.parametrize(
+    ("draft", "changes", "action"),
+    [
+        (True, {"title": {"from": "A change"}}, "drafted"),
+        (False, {"title": {"from": "WIP: A change"}}, "ready"),
+        (False, {"title": {"from": "[wip] A change"}}, "ready"),
+        (False, {"title": {"from": "Another change"}}, None),
+        (True, {"title": {"from": "WIP: Another change"}}, None),
+        (False, {"ref": {"from": "release"}}, "retargeted"),
+        (False, {"body": {"from": "x"}}, None),
+        (False, None, None),
+    ],
+)
+def test_gitea_drafts_are_titles(draft: bool, changes: dict[str, Any] | None, action: str | None) -> None:
+    payload = load("gitea/pull_request.opened") | {"action": "edited"}
+    payload["pull_request"]["draft"] = draft
+    event = parse("gitea/pull_request", payload | ({"changes": changes} if changes else {}))
+    assert (event.action if isinstance(event, PullRequestChanged) else event) == action
+
+
 def test_giteas_own_accounts_are_bots() -> None:
     payload = load("gitea/issue_comment.created_on_pull_request")
     payload["comment"]["user"] |= {"id": -2, "login": "gitea-actions"}

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
@@ -52,7 +53,10 @@ class Reporter:
         try:
             if row.kind == "status":
                 return await self._status(forge, repository, row)
-            await self._comment(forge, repository, row)
+            if row.context:
+                await self._reply(forge, repository, row)
+            else:
+                await self._comment(forge, repository, row)
         except UserError as error:
             await self._settle(row, "failed", reason=f"{error.code}: {error.message}"[:500])
         return None
@@ -99,6 +103,23 @@ class Reporter:
         await self._attempt(row)
         id = await self._say(forge, repository, number, row.external_id, marker(conversation.key), body)
         await self._settle(row, "sent", external_id=id, content_digest=digest)
+
+    async def _reply(self, forge: Forge, repository: Repository, row: Notification) -> None:
+        """What came of one command on a commit, said there once."""
+        async with self.store.read() as session:
+            run = await session.get_one(Run, UUID(row.context))
+        mark = marker(f"{repository.provider}/{repository.forge_id}/{run.id}")
+        told = Conversation(
+            key=f"{repository.provider}/{repository.forge_id}/{run.id}",
+            project=repository.full_name,
+            results=(_result(run, None),),
+        )
+        found = await forge.find_commit_comment(repository.full_name, row.target, mark) if row.attempted_at else None
+        if found is None:
+            await self._attempt(row)
+            body = render(told, forge.comment_limit)
+            found = await forge.create_commit_comment(repository.full_name, row.target, body)
+        await self._settle(row, "sent", external_id=found)
 
     async def _say(
         self, forge: Forge, repository: Repository, number: int, known: str | None, mark: str, body: str

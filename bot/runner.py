@@ -171,3 +171,8 @@ class Runner:
                     tx.session, repository_id=repository.id, number=call.number, now=tx.now
                 )
                 tx.ring("report", comment)
+            if call.commit is not None and result.outcome != "ignored":
+                reply = await outbox.say_reply(
+                    tx.session, repository_id=repository.id, commit=call.commit, run_id=run.id, now=tx.now
+                )
+                tx.ring("report", reply)

@@ -11,7 +11,7 @@ from models.base import Base, Leased, Word
 
 
 class Notification(Leased, Base):
-    """One commit status, or the one comment of a pull request.
+    """One commit status, or the one comment of a pull request, or the answer to a command on a commit.
 
     Statuses of one (repository, commit, context) are sent in the order of `sequence`. A comment has sequence 0, no
     text of its own (it is rendered when sent) and is sent again whenever `nudged` grew.
@@ -25,7 +25,7 @@ class Notification(Leased, Base):
     )
 
     kind: Mapped[str] = mapped_column(
-        Word("status", "comment"), doc="A commit status, or the one comment of a pull request."
+        Word("status", "comment"), doc="A commit status, or a comment on a pull request or a commit."
     )
     repository_id: Mapped[uuid.UUID] = mapped_column(
         sa.ForeignKey("repositories.id", ondelete="CASCADE"), doc="The repository."
@@ -34,7 +34,9 @@ class Notification(Leased, Base):
         sa.ForeignKey("deployments.id", ondelete="CASCADE"), index=True, doc="The deployment that a status is about."
     )
     target: Mapped[str] = mapped_column(doc="The commit, or the pull request's number.")
-    context: Mapped[str] = mapped_column(default="", doc="The name of the status: sluice/<environment>.")
+    context: Mapped[str] = mapped_column(
+        default="", doc="The name of the status: sluice/<environment>; of an answer on a commit, the run."
+    )
     sequence: Mapped[int] = mapped_column(
         default=0, doc="The order in which statuses of one context are sent; 0 for comments."
     )

@@ -569,6 +569,14 @@ class Gitea:
         answer.checked()
         return True
 
+    async def find_commit_comment(self, repository: str, commit: str, marker: str) -> str | None:
+        """None: Gitea has no comments on commits."""
+        return None
+
+    async def create_commit_comment(self, repository: str, commit: str, body: str) -> str:
+        """UserError: Gitea has no comments on commits."""
+        raise UserError("forge_refused", f"{self._http.host} has no comments on commits")
+
     async def react(self, repository: str, comment_id: str, *, on_commit: bool = False) -> None:
         """Show eyes on a comment, once; that the comment is gone is fine. Gitea has no comments on commits."""
         if on_commit:

@@ -528,8 +528,21 @@ class GitHub:
 
     async def find_comment(self, repository: str, number: int, marker: str) -> str | None:
         """The id of our own oldest comment that holds `marker`; other people's comments are never it."""
+        return await self._find(f"{_repo(repository)}/issues/{number:d}/comments", marker)
+
+    async def find_commit_comment(self, repository: str, commit: str, marker: str) -> str | None:
+        """The same among the comments on a commit."""
+        return await self._find(f"{_repo(repository)}/commits/{sha_path(commit)}/comments", marker)
+
+    async def create_commit_comment(self, repository: str, commit: str, body: str) -> str:
+        """A new comment's id; as `create_comment`."""
+        path = f"{_repo(repository)}/commits/{sha_path(commit)}/comments"
+        answer = await self._http.request("POST", path, body={"body": fitting(body, self.comment_limit)})
+        return str(answer.checked().read(_Identified).id)
+
+    async def _find(self, path: str, marker: str) -> str | None:
         own = (await self.own_login()).lower()
-        async for comment in self._listed(f"{_repo(repository)}/issues/{number:d}/comments", _Comment):
+        async for comment in self._listed(path, _Comment):
             if comment.user is not None and comment.user.login.lower() == own and marker in (comment.body or ""):
                 return str(comment.id)
         return None

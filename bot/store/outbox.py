@@ -85,6 +85,18 @@ async def say_comment(session: AsyncSession, *, repository_id: UUID, number: int
     return found
 
 
+async def say_reply(session: AsyncSession, *, repository_id: UUID, commit: str, run_id: UUID, now: datetime) -> UUID:
+    """Have what came of a command that was written on a commit answered there, in a comment of its own."""
+    made = {"kind": "comment", "repository_id": repository_id, "target": commit, "context": str(run_id), "sequence": 0}
+    await session.execute(
+        insert(session, Notification)
+        .values(id=uuid.uuid4(), due_at=now, **made)
+        .on_conflict_do_nothing(index_elements=["kind", "repository_id", "target", "context", "sequence"])
+    )
+    query = sa.select(Notification.id).where(*(getattr(Notification, key) == value for key, value in made.items()))
+    return (await session.execute(query)).scalar_one()
+
+
 async def before(session: AsyncSession, row: Notification) -> UUID | None:
     """The oldest status of the same context that is to be said before this one."""
     return await _first(session, row, Notification.sequence < row.sequence)

@@ -222,6 +222,20 @@ async def test_eyes_on_the_comment_at_once(world: World) -> None:
     assert world.forge.reactions(world.repository, talk) == []
 
 
+async def test_a_command_on_a_commit_is_answered_there(world: World) -> None:
+    """Once, also when the answer of the forge was lost; what a pull request is needed for is refused."""
+    await world.enabled("development")
+    head = world.head()
+    world.forge.drop_next("POST", f"*/commits/{head}/comments")
+    id = world.forge.comment_on_commit(world.repository, head, "/enable development", "alice")
+    await world.settled(hurry=True)
+
+    assert world.forge.reactions(world.repository, id) == [(BOT, "eyes")]
+    [told] = world.effects(kind="commit_comment.created")
+    assert told.about["sha"] == head
+    assert "refused (`wrong_state`): `/enable` works on pull requests only" in told.about["body"]
+
+
 async def test_no_command_fails_because_the_eyes_do(world: World) -> None:
     await ready(world)
     world.forge.fail_next("POST", "*/reactions", 403, times=None)

@@ -398,6 +398,8 @@ class GitHubForge(Forge):
         yield "GET", rf"{repo}/commits/(\w+)/pulls", lambda call, sha: self.paged(call, self.brought(sha))
         yield "GET", r"/orgs/acme/teams/([^/]+)/memberships/([^/]+)", self.membership
         yield "POST", rf"{repo}/comments/(\d+)/reactions", self.react
+        yield "GET", rf"{repo}/commits/(\w+)/comments", self.list_commit_comments
+        yield "POST", rf"{repo}/commits/(\w+)/comments", self.post_commit_comment
         yield "PATCH", rf"{repo}/hooks/(\d+)", self.edit_hook
         yield "POST", f"{repo}/git/blobs", self.post_blob
         yield "POST", f"{repo}/git/trees", self.post_tree
@@ -486,6 +488,14 @@ class GitHubForge(Forge):
         best = common - {parent for sha in common for parent in self.parents(sha)}
         _, links, page = self.paged(call, [self.authored(sha) for sha in sorted(ahead - behind)])
         return 200, links, {"status": status, "merge_base_commit": {"sha": min(best)}, "commits": page}
+
+    def list_commit_comments(self, call: Call, sha: str) -> Any:
+        return self.paged(call, [comment for comment in self.comments if comment["number"] == sha])
+
+    def post_commit_comment(self, call: Call, sha: str) -> Any:
+        made = {"id": self._next(), "body": call.body["body"], "user": {"login": OWN, "id": 3}, "number": sha}
+        self.comments.append(made)
+        return 201, {"id": made["id"]}
 
     def membership(self, call: Call, team: str, login: str) -> Any:
         state = self.teams.get(team, {}).get(login)

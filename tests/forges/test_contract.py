@@ -498,6 +498,24 @@ async def test_eyes_on_a_comment_once(bench: Bench) -> None:
         await bench.forge.react(REPO, "4711/../1")
 
 
+async def test_comments_on_a_commit(bench: Bench) -> None:
+    """GitHub has them, Gitea does not."""
+    commit, other = bench.server.commit({"a": b"1"}), bench.server.commit({"a": b"2"})
+    if bench.name == "gitea":
+        assert await bench.forge.find_commit_comment(REPO, commit, MARK) is None
+        with pytest.raises(UserError) as caught:
+            await bench.forge.create_commit_comment(REPO, commit, MARK)
+        assert caught.value.code == "forge_refused"
+        return
+    made = await bench.forge.create_commit_comment(REPO, commit, f"hello {MARK}")
+    assert await bench.forge.find_commit_comment(REPO, commit, MARK) == made
+    assert await bench.forge.find_commit_comment(REPO, other, MARK) is None
+    bench.server.faults = [Fault(502, after=True, method="POST")]
+    with pytest.raises(TemporaryError):
+        await bench.forge.create_commit_comment(REPO, other, f"hello {MARK}")
+    assert await bench.forge.find_commit_comment(REPO, other, MARK) is not None
+
+
 async def test_a_comment_at_and_over_the_limit(bench: Bench) -> None:
     limit = bench.forge.comment_limit
     assert limit == 65_536

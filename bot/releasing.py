@@ -1,6 +1,6 @@
 """May it go? What forge and database say is collected, `gates.judge` asked, and what `releases` decides is done."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -18,9 +18,10 @@ from bot.core.binding import Parts
 from bot.core.deployments import Phase
 from bot.core.errors import TemporaryError, UserError
 from bot.core.gates import Before, Claim, Facts, Request
+from bot.core.inputs import Inputs, made_of
 from bot.core.people import Person
 from bot.core.policy import Policy
-from bot.core.ports import Forge, PullRequest, Review
+from bot.core.ports import CommitAuthor, Forge, PullRequest, Review
 from bot.core.quorum import Voice
 from bot.core.reasons import GO, Verdict, as_json, from_json, summary
 from bot.core.releases import Judged, RequestClosed, RequestMoved, Wanted
@@ -32,6 +33,7 @@ from bot.store.transactions import Store, Transaction
 from models import Deployment, Environment, Repository
 
 LOOK_AGAIN = timedelta(seconds=60)  # at what waits, should nothing ring for it
+LOOKED_AT = 100  # commits whose files are asked for, to know whose changes they are
 TROUBLE = timedelta(seconds=10)  # the same where the forge did not answer
 NOT_SUCCEEDED = tuple(phase for phase in Phase if phase is not Phase.SUCCEEDED)
 OWN_STATUSES = "sluice/"  # never a gate
@@ -169,7 +171,7 @@ class Gatekeeper:
         )
         on_branch = head is not None and await self.forge.is_ancestor(name, commit, head)
         base_commit = await self._base(asked)
-        barred, unknown = await self._authors(where, asked, rules, base_commit)
+        barred, unknown = await self._authors(where, asked, rules, base_commit, evidence.inputs)
         facts = Facts(
             command=asked.command,
             environment=where.title,
@@ -244,17 +246,22 @@ class Gatekeeper:
         return await self.forge.branch_head(self.repository.full_name, asked.change.base_branch)
 
     async def _authors(
-        self, where: Place, asked: Asked, rules: Rules, base_commit: str | None
+        self, where: Place, asked: Asked, rules: Rules, base_commit: str | None, inputs: Inputs
     ) -> tuple[Mapping[str, str], int]:
-        """Whose voices do not count, and how many commits have an author whom the forge does not know."""
+        """Whose voices do not count, and how many commits have an author whom the forge does not know.
+
+        Only commits count that change what the environment is made of: else whoever mended a README could not approve.
+        """
         change, name = asked.brought_by, self.repository.full_name
         fork = change is not None and change.head_repository_id != self.repository.forge_id
         if not rules.approvals and not fork:
             return {}, 0
         since = await self._since(where, asked, base_commit)
-        found = await self.forge.commit_authors(name, since, asked.commit) if since else []
+        listed = await self.forge.commit_authors(name, since, asked.commit) if since else []
+        found = await self._concerned(listed, inputs)
         async with self.store.read() as session:
             pushed = await heads.pushers(session, self.repository.id, change.number) if change else set()
+            pushed |= await deployments.pushers(session, where.environment.id) if asked.command == PUSH else set()
             pushed |= await git_sync.askers(session, self.repository.id, [each.commit for each in found])
         barred = quorum.barred(
             author=change.author_id if change else None,
@@ -264,6 +271,16 @@ class Gatekeeper:
         )
         return barred, len({each.commit for each in found if each.account_id is None})
 
+    async def _concerned(self, listed: Sequence[CommitAuthor], inputs: Inputs) -> Sequence[CommitAuthor]:
+        """The authors of those commits that change the inputs; of all, where there are too many to look at each."""
+        if inputs.whole_repository or len({each.commit for each in listed}) > LOOKED_AT:
+            return listed
+        name, changed = self.repository.full_name, {}
+        for commit in dict.fromkeys(each.commit for each in listed):
+            paths = await self.forge.changed_paths(name, commit)
+            changed[commit] = paths is None or any(made_of(inputs, path) for path in paths)
+        return [each for each in listed if changed[each.commit]]
+
     async def _since(self, where: Place, asked: Asked, base_commit: str | None) -> str | None:
         """Where what it brings begins: at its base if it is a request's own, else at what the environment has."""
         name = self.repository.full_name
@@ -272,7 +289,7 @@ class Gatekeeper:
             if base is not None and base != asked.commit:
                 return base
         async with self.store.read() as session:
-            last = await deployments.newest(session, where.environment.id, without=stands.NOT_LET_THROUGH)
+            last = await deployments.newest(session, where.environment.id, without=deployments.NOT_LET_THROUGH)
         return last.commit_hash if last else None
 
     async def _reviews(self, asked: Asked, rules: Rules) -> tuple[Review, ...]:

@@ -39,6 +39,11 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     missing: bool = False
 
 
+def made_of(inputs: Inputs, path: str) -> bool:
+    """Whether a file is a part of what an environment depends on."""
+    return inputs.whole_repository or any(path == each or path.startswith(f"{each}/") for each in inputs.paths)
+
+
 def digest(inputs: Inputs, spec: Mapping[str, Any]) -> str:
     """SHA-256 over the paths with their object ids and over the spec that Sluice would write."""
     canonical = msgspec.json.encode({"paths": sorted(inputs.paths.items()), "spec": spec}, order="sorted")

@@ -263,6 +263,14 @@ class _Branch(msgspec.Struct):
     commit: _BranchCommit
 
 
+class _File(msgspec.Struct):
+    filename: str
+
+
+class _CommitFiles(msgspec.Struct):
+    files: list[_File] | None = None
+
+
 class _Entry(msgspec.Struct):
     path: str
     mode: str
@@ -483,6 +491,14 @@ class Gitea:
             if await self.commit(repository, each) is None:
                 return None
         return [each async for each in self._listed(f"{_repo(repository)}/commits", _Authored, **params)]
+
+    @remembered(500)
+    async def changed_paths(self, repository: str, commit: str) -> frozenset[str] | None:
+        """The files in which a commit differs from its first parent."""
+        path = f"{_repo(repository)}/git/commits/{sha_path(commit)}"
+        params: dict[str, str | int] = {**BRIEF, "files": "true"}
+        answer = (await self._http.request("GET", path, params=params)).checked()
+        return frozenset(file.filename for file in answer.read(_CommitFiles).files or ())
 
     async def checks(self, repository: str, commit: str) -> Mapping[str, str]:
         """What others said of a commit: the newest status of each context."""

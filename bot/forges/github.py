@@ -64,6 +64,7 @@ T = TypeVar("T")
 API = "https://api.github.com"
 EVENTS = ("push", "pull_request", "issue_comment", "commit_comment", "pull_request_review")
 PAGE = 100
+MOST_FILES = 300  # of a commit, in one answer
 GHOST = "ghost"  # whom GitHub names where an account was deleted
 WEB_FLOW = "web-flow"  # the committer of what people do on GitHub's pages
 
@@ -262,6 +263,15 @@ class _Comparison(msgspec.Struct):
     status: str
     merge_base_commit: _Sha | None = None
     commits: list[_Authored] = []
+
+
+class _File(msgspec.Struct):
+    filename: str
+    previous_filename: str = ""
+
+
+class _CommitFiles(msgspec.Struct):
+    files: list[_File] = []
 
 
 class _Entry(msgspec.Struct):
@@ -468,6 +478,15 @@ class GitHub:
             for commit in answer.checked().read(_Comparison).commits:
                 found += _authors(commit)
         return found
+
+    @remembered(500)
+    async def changed_paths(self, repository: str, commit: str) -> frozenset[str] | None:
+        """The files in which a commit differs from its first parent; None where GitHub does not list all of them."""
+        path = f"{_repo(repository)}/commits/{sha_path(commit)}"
+        files = (await self._http.request("GET", path)).checked().read(_CommitFiles).files
+        if len(files) >= MOST_FILES:
+            return None
+        return frozenset(name for file in files for name in (file.filename, file.previous_filename) if name)
 
     async def checks(self, repository: str, commit: str) -> Mapping[str, str]:
         """What others said of a commit: the newest status of each context, the newest run of each check."""

@@ -33,6 +33,7 @@ class Scene:
     repository: str = ""
     setup: int = 0  # the pull request with /enable
     change: int = 0  # the one whose head is deployed
+    release: int = 0  # the one that is merged, and approved
     change_branch: str = "festive"
     answers: dict[tuple[str, str], list[Said]] = field(default_factory=dict)  # what a commit was told, to look again
 
@@ -90,6 +91,17 @@ def start() -> Files:
     for environment in ENVIRONMENTS:
         found |= files(environment, "hello")
     return found
+
+
+CONFIG: Files = {
+    ".sluice.yaml": """\
+version: 1
+environments:
+  development: {}
+  staging: {}
+  production: { approvals: 1 }
+"""
+}
 
 
 # The steps.
@@ -228,11 +240,64 @@ def fix(scene: Scene) -> str:
     return f"green at {short(commit)} without another red in between"
 
 
+def protect(scene: Scene) -> str:
+    stage = scene.stage
+    stage.push(scene.repository, "main", CONFIG, by="owner", message="Production wants an approval")
+    stage.comment(scene.repository, scene.setup, "/enable", by="owner")
+    own = manifests.own_source_name("production")
+    scene.until(
+        lambda: _kustomization(scene, "production")["spec"]["sourceRef"]["name"],
+        lambda found: found == own,
+        "the source of production",
+        own,
+    )
+    _shows(scene, "production", "hello")
+    _forget(scene, "production")
+    return f"production follows main no more: {own} names the one commit that it has, and only Sluice moves it"
+
+
+def merge(scene: Scene) -> str:
+    stage = scene.stage
+    text = greeting("production", "good news")
+    stage.push(scene.repository, "news", text, by="writer", message="Tell the news")
+    scene.release = stage.open_pull_request(scene.repository, "news", "Good news", by="writer")
+    commit = stage.merge_pull_request(scene.repository, scene.release, by="writer")
+    said = scene.until(
+        lambda: stage.statuses(scene.repository, commit, "sluice/production"),
+        lambda found: found and "approval" in found[-1].text,
+        f"the statuses sluice/production of {short(commit)}",
+        "one that says what is missing",
+    )
+    expect("the state while it waits", "pending", said[-1].state)
+    _commented(scene, scene.release, "0 of 1 approvals are there")
+    stage.comment(scene.repository, scene.release, "/approve", by="writer")
+    _commented(scene, scene.release, "✗ `/approve`", stage.login("writer"))
+    _shows(scene, "production", "hello")
+    return f"{short(commit)} is not in production: 0 of 1 approvals, and {stage.login('writer')} cannot give it"
+
+
+def approve(scene: Scene) -> str:
+    commit = _head(scene)
+    scene.stage.comment(scene.repository, scene.release, "/approve", by="owner")
+    _answered(scene, commit, "production", Phase.SUCCEEDED)
+    _applied(scene, "production", commit)
+    _shows(scene, "production", "good news")
+    return f"approved by {scene.stage.login('owner')}, {short(commit)} is live in production"
+
+
+def roll_back(scene: Scene) -> str:
+    scene.stage.comment(scene.repository, scene.release, "/rollback production", by="owner")
+    scene.until(lambda: _text(scene, "production"), lambda text: text == "hello", "the greeting in production", "hello")
+    _commented(scene, scene.release, "✓ `/rollback production`")
+    _forget(scene, "production")
+    return "production says hello again, and is held there until somebody resumes it"
+
+
 def look_again(scene: Scene) -> str:
     for (commit, environment), said in scene.answers.items():
         found = scene.stage.statuses(scene.repository, commit, f"sluice/{environment}")
         expect(f"what {short(commit)} was told about {environment}, at the end of the story", said, found)
-    for number in (scene.setup, scene.change):
+    for number in (scene.setup, scene.change, scene.release):
         expect(f"Sluice's comments on #{number}", 1, len(_comments(scene, number)))
     ended = sum(bool(said) for said in scene.answers.values())
     return f"{ended} deployments, each with one last word; one comment on each pull request"
@@ -248,6 +313,10 @@ STEPS: Sequence[Step] = (
     Step("The request is closed: development follows main again", unpin),
     Step("A broken path fails in Flux's own words", break_),
     Step("The fix is merged and ends green", fix),
+    Step("Production wants an approval from now on", protect),
+    Step("A merge waits for it", merge),
+    Step("Somebody else approves", approve),
+    Step("And rolls it back", roll_back),
     Step("Nothing was said twice", look_again),
 )
 
@@ -337,10 +406,21 @@ def _applied(scene: Scene, environment: str, commit: str) -> None:
 
 
 def _shows(scene: Scene, environment: str, text: str) -> None:
-    """What runs in the environment: in its target namespace, where Flux put it."""
+    """What runs in the environment."""
+    expect(f"the greeting in {environment}", text, _text(scene, environment))
+
+
+def _text(scene: Scene, environment: str) -> str | None:
+    """The greeting: in the environment's target namespace, where Flux put it."""
     target = str(_kustomization(scene, environment)["spec"]["targetNamespace"])
     found = scene.stage.object("ConfigMap", target, WORKLOAD)
-    expect(f"the greeting in {environment} ({target})", text, (found or {}).get("data", {}).get("text"))
+    text: str | None = (found or {}).get("data", {}).get("text")
+    return text
+
+
+def _forget(scene: Scene, environment: str) -> None:
+    """Commits that are deployed there anew are told so again."""
+    scene.answers = {place: said for place, said in scene.answers.items() if place[1] != environment}
 
 
 def _follows(scene: Scene, environment: str, source: str) -> None:

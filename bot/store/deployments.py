@@ -144,6 +144,18 @@ async def waiting(session: AsyncSession, environment_id: UUID) -> Deployment | N
     return (await session.execute(query)).scalar_one_or_none()
 
 
+async def pushers(session: AsyncSession, environment_id: UUID) -> set[str]:
+    """The accounts whose pushes changed an environment since something was last let through to it."""
+    last = await newest(session, environment_id, without=NOT_LET_THROUGH)
+    query = sa.select(Deployment.requested_by_id).where(
+        Deployment.environment_id == environment_id,
+        Deployment.number > (last.number if last else 0),
+        Deployment.trigger == "push",
+        Deployment.requested_by_id.is_not(None),
+    )
+    return {account for account in (await session.execute(query)).scalars() if account is not None}
+
+
 async def one_at_a_time(session: AsyncSession, environment_id: UUID) -> None:
     """Until the end of the transaction nobody else opens a deployment of the environment or moves its pin."""
     await session.execute(sa.select(Environment.id).where(Environment.id == environment_id).with_for_update())

@@ -14,13 +14,11 @@ from bot.store.deployments import Place, Wish
 from bot.store.transactions import Transaction
 from models import Deployment, Environment, GitopsResource
 
-NOT_LET_THROUGH = deployments.NOT_LET_THROUGH
-
 
 async def read(session: AsyncSession, environment: Environment) -> Stand:
     """How an environment stands. Lock it first (`deployments.one_at_a_time`) if anything is to be decided by it."""
     pin = await projects.live_pin(session, environment.id)
-    last = await deployments.newest(session, environment.id, without=NOT_LET_THROUGH)
+    last = await deployments.newest(session, environment.id, without=deployments.NOT_LET_THROUGH)
     return Stand(
         lines=tuple([await _line(session, row) for row in await deployments.unsettled(session, environment.id)]),
         pin=pin.commit_hash if pin else None,

@@ -411,3 +411,33 @@ async def test_forks_are_refused(world: World) -> None:
         "approve": "nothing_waits",
     }
     assert await waiting(world) == []
+
+
+async def test_whoever_changed_something_else_may_approve(world: World) -> None:
+    """Commits that production is not made of bar nobody: else one README, and an approver is one no more."""
+    await released(world)
+    world.push({"README.md": "Mended\n"}, by="maia")
+    await world.settled()
+    commit = world.push(says("pushed", "production"), by="dave")
+    await world.settled()
+
+    for login in ("maia", "alice"):
+        world.forge.comment_on_commit(world.repository, commit, "/approve", login)
+    await world.settled()
+    assert world.live("production") == "pushed"
+
+
+async def test_whoever_pushed_a_part_may_not_approve(world: World) -> None:
+    """Also where a later push took over, and the commit says that somebody else wrote it."""
+    await released(world)
+    text = {path: str(said).encode() for path, said in says("slipped in", "production").items()}
+    world.forge.push(world.repository, "main", text, by="maia", author="Dave <dave@example.test>")
+    await world.settled()
+    commit = world.push({"deploy/production/extra.yaml": config_map("x")} | says("both", "production"), by="dave")
+    await world.settled()
+
+    for login in ("maia", "alice"):
+        world.forge.comment_on_commit(world.repository, commit, "/approve", login)
+    await world.settled()
+    assert world.live("production") == "production"
+    assert [run.code for run in await world.runs("approve") if run.actor == "maia"][-1] == "own_change"

@@ -96,6 +96,12 @@ class Forge(ABC):
         assert isinstance(found, Commit)
         return tuple(parent.decode() for parent in found.parents)
 
+    def changed(self, commit: str) -> list[Json]:
+        """The files in which a commit differs from its first parent."""
+        new, parents = self.files(commit), self.parents(commit)
+        old = self.files(parents[0]) if parents else {}
+        return [{"filename": path} for path in sorted({*new, *old}) if new.get(path) != old.get(path)]
+
     def message(self, commit: str) -> str:
         """What a commit says about itself."""
         found = self.objects[commit]
@@ -475,7 +481,9 @@ class GitHubForge(Forge):
 
     def get_commit(self, call: Call, prefix: str) -> Any:
         found = self.commits_like(prefix)
-        return (200, {"sha": found[0]}) if len(found) == 1 else (422, {"message": f"No commit found for SHA: {prefix}"})
+        if len(found) != 1:
+            return 422, {"message": f"No commit found for SHA: {prefix}"}
+        return 200, {"sha": found[0], "files": self.changed(found[0])[:300]}
 
     def compare(self, call: Call, base: str, head: str) -> Any:
         if not (self.is_commit(base) and self.is_commit(head)):
@@ -617,7 +625,8 @@ class GiteaForge(Forge):
         found = self.commits_like(prefix)
         if len(found) != 1:
             return 404, {"message": f"commit doesn't exist: {prefix}"}
-        return 200, {"sha": found[0], "commit": {"tree": {"sha": found[0]}}}  # not the tree's
+        files = self.changed(found[0]) if call.query.get("files") == "true" else None
+        return 200, {"sha": found[0], "commit": {"tree": {"sha": found[0]}}, "files": files}  # not the tree's
 
     def list_commits(self, call: Call) -> Any:
         if call.query["sha"] in self.branches:

@@ -314,6 +314,22 @@ async def test_whose_commits_they_are(bench: Bench) -> None:
     assert caught.value.code == "forge_refused"
 
 
+async def test_what_a_commit_changes(bench: Bench) -> None:
+    """New, other and deleted files, by the first parent; who asks GitHub for too many is told none."""
+    first = bench.server.commit({"a": b"1", "b/c": b"1"})
+    second = bench.server.commit({"a": b"2", "d": b"1"}, (first,))
+    merge = bench.server.commit({"a": b"2", "d": b"1", "e": b"1"}, (second, first))
+    many = bench.server.commit({f"{number}": b"" for number in range(300)})
+
+    assert await bench.forge.changed_paths(REPO, first) == {"a", "b/c"}
+    assert await bench.forge.changed_paths(REPO, second) == {"a", "b/c", "d"}
+    assert await bench.forge.changed_paths(REPO, merge) == {"e"}
+    found = await bench.forge.changed_paths(REPO, many)
+    assert found is None if bench.forge.name == "github" else found is not None and len(found) == 300
+    with pytest.raises(UserError):
+        await bench.forge.changed_paths(REPO, "a" * 40)
+
+
 async def test_checks_of_others(bench: Bench) -> None:
     """The newest of each counts; our own statuses never do."""
     commit, other = bench.server.commit({"a": b"1"}), bench.server.commit({"a": b"2"})

@@ -43,12 +43,13 @@ def _moves() -> Iterable[Move]:
 
 
 MOVES: tuple[Move, ...] = tuple(_moves())
-_BY_PHASES = {(move.before, move.after): move for move in MOVES}
+_ALLOWED = frozenset((move.before, move.after) for move in MOVES)
+_EFFECTS = {move.after: move.effect for move in MOVES}
 
 
 def allowed(before: Phase | None, after: Phase) -> bool:
     """Whether a deployment may go from one phase to another; staying where it is says only something new of it."""
-    return (before, after) in _BY_PHASES or (before == after and after in UNSETTLED)
+    return (before, after) in _ALLOWED or (before == after and after in UNSETTLED)
 
 
 def sources(after: Phase) -> tuple[Phase, ...]:
@@ -56,11 +57,9 @@ def sources(after: Phase) -> tuple[Phase, ...]:
     return tuple(phase for phase in Phase if allowed(phase, after))
 
 
-def effect(before: Phase | None, after: Phase, *, deployment: UUID, environment: UUID, number: int) -> str:
-    """The key of what a move does outside: done again, it finds itself done."""
-    move = _BY_PHASES.get((before, after))
-    pattern = move.effect if move else STATUS
-    return pattern.format(deployment=deployment, environment=environment, number=number, phase=after)
+def effect(phase: Phase, *, deployment: UUID, environment: UUID, number: int) -> str:
+    """The key of what getting to a phase does outside: done again, it finds itself done."""
+    return _EFFECTS[phase].format(deployment=deployment, environment=environment, number=number, phase=phase)
 
 
 def diagram() -> str:

@@ -389,6 +389,12 @@ def _log(tx: Transaction, where: Place, deployment: Deployment) -> None:
         commit=deployment.commit_hash,
         number=deployment.number,
         reason=deployment.reason,
+        effect=lifecycle.effect(
+            Phase(deployment.status),
+            deployment=deployment.id,
+            environment=where.environment.id,
+            number=deployment.number,
+        ),
     )
 
 

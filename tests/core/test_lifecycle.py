@@ -49,8 +49,9 @@ def test_every_phase_can_be_reached(phase: Phase) -> None:
 
 
 def test_effects_have_keys_of_their_own() -> None:
-    """The same move of the same deployment has the same key, and a move of the pin goes by its number."""
+    """Whoever gets to a phase does the same, by whichever way; moves of the pin go by its number."""
     ids = {"deployment": uuid.UUID(int=1), "environment": uuid.UUID(int=2)}
-    assert effect(Phase.WAITING, Phase.QUEUED, **ids, number=7) == f"environment:{ids['environment']}:pin:7"
-    assert effect(Phase.WAITING, Phase.REJECTED, **ids, number=7) == f"deployment:{ids['deployment']}:rejected"
+    assert effect(Phase.QUEUED, **ids, number=7) == f"environment:{ids['environment']}:pin:7"
+    assert effect(Phase.REJECTED, **ids, number=7) == f"deployment:{ids['deployment']}:rejected"
     assert len({(move.before, move.after) for move in MOVES}) == len(MOVES)
+    assert len({(move.after, move.effect) for move in MOVES}) == len(Phase)

@@ -4,7 +4,7 @@ import pytest
 
 from bot.core.errors import UserError
 from bot.simulating import Answer, Question, simulate
-from tests.flows.test_approvals import TWO, enabled
+from tests.flows.test_approvals import enabled
 from tests.world import World
 
 
@@ -30,7 +30,7 @@ def outcome(answer: Answer) -> tuple[str, str | None]:
 
 async def test_what_if(world: World) -> None:
     """Who may, what would wait, whose yes would count, and what would be missing after it."""
-    await enabled(world, TWO)
+    await enabled(world)
     number = (await world.runs("enable"))[0].pull_request
 
     assert outcome(await ask(world, "vera", "deploy")) == ("refuse", "not_permitted")
@@ -51,7 +51,7 @@ async def test_what_if(world: World) -> None:
 
 async def test_what_cannot_be_asked(world: World) -> None:
     """Each with its code."""
-    await enabled(world, TWO)
+    await enabled(world)
     for more, code in (({"commit": "feedfeed"}, "sha_not_in_change"), ({"pull_request": 999}, "no_pull_request")):
         with pytest.raises(UserError) as refused:
             await ask(world, "dave", "deploy", **more)

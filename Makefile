@@ -54,7 +54,7 @@ servers-up: servers $(VENV)/.dev ## Start the real servers and print what to exp
 	@$(BIN)/python -m tests.servers.up
 
 e2e: servers $(VENV)/.dev ## Run the tests on the real servers, and the long ones
-	@$(BIN)/python -m pytest -q -m "e2e or long" -n 2 --dist loadfile --no-loadscope-reorder --timeout 400 --deselect tests/e2e/test_timing.py
+	@$(BIN)/python -m pytest -q -m "e2e or long" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --timeout 400 --deselect tests/e2e/test_timing.py
 	@$(BIN)/python -m pytest -q -m e2e -s tests/e2e/test_timing.py
 
 bench: $(VENV)/.dev ## Measure; one JSON object a line

@@ -551,7 +551,7 @@ async def _note(tx: Transaction, where: Place, row: Deployment, verdict: Verdict
     tree = as_json(verdict)
     if row.gates == tree:
         return
-    row.gates, row.message = tree, summary(verdict) or None
+    before, row.gates, row.message = row.message, tree, summary(verdict) or None
     await tx.session.flush()
     log.record(
         tx.session,
@@ -562,4 +562,4 @@ async def _note(tx: Transaction, where: Place, row: Deployment, verdict: Verdict
         outcome=verdict.outcome,
         missing=list(gates.codes(verdict)),
     )
-    await deployments.say(tx, where, row)
+    await deployments.say(tx, where, row, status=row.message != before)

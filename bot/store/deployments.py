@@ -356,9 +356,12 @@ async def insert(tx: Transaction, where: Place, wish: Wish, phase: Phase) -> Dep
     return deployment
 
 
-async def say(tx: Transaction, where: Place, deployment: Deployment) -> None:
-    """Queue the status, have the pull request's comment brought up to date, and log the step."""
-    if not await _overwritten(tx.session, deployment):
+async def say(tx: Transaction, where: Place, deployment: Deployment, *, status: bool = True) -> None:
+    """Queue the status, have the pull request's comment brought up to date, and log the step.
+
+    Without `status` the commit shows already what there is to show.
+    """
+    if status and not await _overwritten(tx.session, deployment):
         said = await outbox.say_status(
             tx.session,
             repository_id=where.repository.id,

@@ -97,5 +97,6 @@ async def _end(tx: Transaction, where: Place, change: releases.End, wish: Wish |
     """The status of a commit that is deployed anew says that at once, not first how the older one ended."""
     row = await tx.session.get_one(Deployment, change.id)
     again = wish is not None and wish.commit == row.commit_hash
-    facts = {"reason": change.reason, "message": change.text, "live_revision": change.by}
+    text = change.text.replace("`", "") if change.text else None  # statuses know no Markdown
+    facts = {"reason": change.reason, "message": text, "live_revision": change.by}
     await deployments.move(tx, where, row, change.phase, silent=again, **facts)

@@ -1,9 +1,12 @@
 """Approvals and pushes race: nobody's approval lets anything in but what they looked at."""
 
+from functools import partial
+
 import pytest
 
+from tests.postgres import new_database
 from tests.races import begin, play
-from tests.world import World
+from tests.world import World, says
 
 
 @pytest.mark.long
@@ -18,3 +21,49 @@ async def test_approvals_and_pushes(world: World) -> None:
     assert counts.released + counts.voided == counts.rounds == 50
     assert counts.released
     assert counts.voided
+
+
+class TestPostgres:
+    """Where writers do not wait for one another."""
+
+    @pytest.fixture
+    def environ(self) -> dict[str, str]:
+        return {"SLUICE_DATABASE_URL": new_database()}
+
+    @pytest.mark.long
+    @pytest.mark.timeout(600)
+    async def test_approvals_and_pushes(self, world: World) -> None:
+        """The same on PostgreSQL."""
+        await begin(world)
+
+        counts = await play(world, 15, seed=7)
+
+        assert counts.wrong == []
+        assert counts.released + counts.voided == 15
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_killed_while_it_is_let_through(world: World) -> None:
+    """Wherever the process dies between the last voice and the release, it goes there once, and once only."""
+    await begin(world)
+    world.may_log_errors = True
+    for step in range(1, 40, 10):
+        head = world.push(says(f"step {step}", "production"), branch="topic")
+        await world.settled()
+        await world.comment("/deploy production")
+        world.place.life.dies_at(step)
+        world.write("/approve production", by="maia")
+        await world.until(partial(_over, world, head))
+        await world.kill()
+        await world.rise()
+        await world.settled()
+
+        assert world.live("production") == f"step {step}"
+        [row] = await world.deployments(head)
+        assert row.status == "succeeded"
+        assert len(await world.pins()) == 1
+
+
+async def _over(world: World, head: str) -> bool:
+    return world.place.life.dead or [row.status for row in await world.deployments(head)] == ["succeeded"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from models import Approval, Deployment
 from tests.world import World, says
 
+PATIENCE = 90.0  # seconds: fifty rounds beside other tests
 CONFIG = "version: 1\nenvironments:\n  production: {path: deploy/production, approvals: 1}\n"
 
 
@@ -28,10 +29,10 @@ class Counts:
 async def begin(world: World) -> None:
     """A protected production and a request to deploy to it."""
     world.push({".sluice.yaml": CONFIG})
-    await world.settled()
+    await world.settled(PATIENCE)
     await world.enabled("production")
     world.open_pull_request(says("start", "production"))
-    await world.settled()
+    await world.settled(PATIENCE)
 
 
 async def play(world: World, rounds: int, seed: int) -> Counts:
@@ -44,8 +45,8 @@ async def play(world: World, rounds: int, seed: int) -> Counts:
 
 async def _round(world: World, counts: Counts, chance: random.Random, number: int) -> None:
     looked_at = world.push(says(f"seen {number}", "production"), branch="topic")
-    await world.settled()
-    await world.comment("/deploy production")
+    await world.settled(PATIENCE)
+    await _say(world, "/deploy production")
     before = world.live("production")
     await _both(world, chance, number)
     counts.rounds += 1
@@ -80,9 +81,14 @@ async def _both(world: World, chance: random.Random, number: int) -> None:
             world.forge.release(order="shuffled", seed=chance.randrange(1_000_000))
         case _:
             world.write("/approve production", "maia")
-            await world.until(lambda: _heard(world, heard))
+            await world.until(lambda: _heard(world, heard), PATIENCE)
             await _after(chance.uniform(0, 0.05), push)
-    await world.settled()
+    await world.settled(PATIENCE)
+
+
+async def _say(world: World, text: str) -> None:
+    world.write(text)
+    await world.settled(PATIENCE)
 
 
 async def _heard(world: World, before: int) -> bool:
@@ -104,4 +110,4 @@ async def _approved(world: World, row: Deployment) -> bool:
 async def _clear(world: World) -> None:
     """Nothing waits when the next round begins."""
     if any(row.status == "waiting" for row in await world.deployments()):
-        await world.comment("/cancel production")
+        await _say(world, "/cancel production")

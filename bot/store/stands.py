@@ -73,6 +73,7 @@ async def apply(
                 await deployments.begin(tx, where, made)
             case releases.Release():
                 made = await tx.session.get_one(Deployment, change.id)
+                made.branch = branch
                 await deployments.release(tx, where, made, gates=as_json(verdict or Verdict()))
             case releases.Pin():
                 assert made is not None

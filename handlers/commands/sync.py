@@ -33,6 +33,11 @@ async def sync(ctx: Context, args: Args) -> Result:
     places = await chosen(ctx, args.targets)
     async with ctx.store.read() as session:
         sources = [await sources_of(session, where) for where in places]
+    empty = [
+        where for where, (source, _) in zip(places, sources, strict=True) if where.rules.protected and not source.uid
+    ]
+    if empty:
+        raise UserError("nothing_live", f"nothing was let into `{empty[0].title}` yet, so there is nothing to fetch")
     asked = set()
     for where, (source, applier) in zip(places, sources, strict=True):
         cluster = ctx.cluster(where.environment.cluster)

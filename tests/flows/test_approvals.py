@@ -441,3 +441,16 @@ async def test_whoever_pushed_a_part_may_not_approve(world: World) -> None:
     await world.settled()
     assert world.live("production") == "production"
     assert [run.code for run in await world.runs("approve") if run.actor == "maia"][-1] == "own_change"
+
+
+async def test_before_anything_was_let_through(world: World) -> None:
+    """What shows and what ends an environment works while nothing is there yet."""
+    number = await enabled(world)
+    await world.comment("/status\n/sync production\n/history production\n/rollback production", by="alice", on=number)
+    codes = {run.name: run.code for run in await world.runs() if run.pull_request == number}
+    assert (codes["status"], codes["history"]) == (None, None)
+    assert codes["sync"] == "nothing_live"
+    assert codes["rollback"] == "never_deployed_here"
+    await world.comment("/disable", by="alice", on=number)
+    assert [run.code for run in await world.runs("disable")] == [None], world.comment_text(number)
+    assert await waiting(world) == []

@@ -59,8 +59,10 @@ class Connections:
         """Where the forge sends them back to."""
         return f"{self.public_url}/connections/{forge}/callback"
 
-    async def finish(self, forge: str, code: str, verifier: str) -> GitPlatformConnection:
-        """Exchange the code and keep what it gave, sealed."""
+    async def finish(
+        self, forge: str, code: str, verifier: str, *, ip: str | None = None, user_agent: str | None = None
+    ) -> GitPlatformConnection:
+        """Exchange the code and keep what it gave, sealed; the log says from where a browser brought it."""
         provider = self.provider(forge)
         tokens = await provider.exchange(code, verifier, self.callback_url(forge))
         adapter = self.as_token(forge, tokens.access)
@@ -76,6 +78,9 @@ class Connections:
                 "connection.connected",
                 event_type="audit",
                 actor=account.login,
+                user_id=row.user_id,
+                ip=ip,
+                user_agent=user_agent,
                 resource=("connection", row.id),
                 forge=forge,
             )

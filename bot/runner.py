@@ -18,7 +18,7 @@ from bot.core.ports import Cluster, Forge, PullRequest
 from bot.core.results import Result, refused
 from bot.core.roles import Role, refusal
 from bot.credentials import Credentials
-from bot.store import git_sync, heads, initialization, leases, log, outbox
+from bot.store import git_sync, heads, initialization, leases, log, outbox, users
 from bot.store.transactions import Store
 from models import Repository, Run
 
@@ -160,6 +160,7 @@ class Runner:
                 f"run.{result.outcome}",
                 event_type="audit" if call.kind == "command" else "project",
                 actor=run.actor,
+                user_id=await users.of_call(tx, repository.provider, call),
                 organization_id=repository.organization_id,
                 resource=("run", run.id),
                 name=run.name,

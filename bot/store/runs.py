@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.calls import Call
-from bot.store import log
+from bot.store import log, users
 from bot.store.repositories import insert
 from bot.store.transactions import Transaction
 from models import Delivery, Repository, Run
@@ -39,6 +39,7 @@ async def start(tx: Transaction, repository: Repository, call: Call, *, delivery
         "run.queued",
         event_type="audit" if call.kind == "command" else "project",
         actor=call.actor,
+        user_id=await users.of_call(tx, repository.provider, call),
         organization_id=repository.organization_id,
         resource=("run", call.run_id),
         name=call.name,

@@ -34,6 +34,8 @@ PAGE = (
     "<!doctype html><title>Sluice</title><p>The {forge} account <b>{login}</b> is connected. You can close this page.\n"
 )
 
+AGENT_LENGTH = 200
+
 
 class Departure(msgspec.Struct, frozen=True):
     """What the browser takes along, sealed; nobody else has it."""
@@ -67,7 +69,9 @@ class Desk:
             departure = await self._redeemed(request, forge, state)
             if error or not code:
                 raise UserError("oauth_refused", f"{forge} gave no permission: {error[:100] or 'no code came back'}")
-            row = await self.connections.finish(forge, code, departure.verifier)
+            agent = request.headers.get("user-agent", "")[:AGENT_LENGTH] or None
+            ip = request.client.host if request.client else None
+            row = await self.connections.finish(forge, code, departure.verifier, ip=ip, user_agent=agent)
         page = PAGE.format(forge=html.escape(forge), login=html.escape(row.username)).encode()
         cookies = [self._cookie(forge, "", 0)]
         return Response(page, media_type="text/html; charset=utf-8", headers=HEADERS, cookies=cookies)

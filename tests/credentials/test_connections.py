@@ -17,7 +17,7 @@ from bot.forges.oauth import WHOLE
 from bot.store import leases
 from bot.web import problems
 from bot.web.connections import router
-from models import GitPlatformConnection, Lease, User
+from models import GitPlatformConnection, Lease, UnifiedEvent, User
 from tests.credentials.conftest import KEY, PUBLIC, Bench
 
 pytestmark = pytest.mark.long
@@ -68,8 +68,10 @@ async def test_an_account_is_connected(connectable: Bench, person: httpx2.AsyncC
     assert connectable.forge._state.tokens[token].login == "alice"
     async with connectable.database.read() as session:
         user = await session.get_one(User, row.user_id)
+        told = (await session.execute(sa.select(UnifiedEvent))).scalar_one()
     assert (user.username, user.provider) == ("alice", "github")
-    assert await connectable.events() == ["connection.connected"]
+    assert (told.action, told.user_id, told.ip) == ("connection.connected", user.id, "127.0.0.1")
+    assert (told.user_agent or "").startswith("python-httpx")
 
 
 async def test_sluices_own_account_is_nobodys(connectable: Bench, person: httpx2.AsyncClient) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from models import UnifiedEvent, User
 from tests.world import World, says
 
 COMMANDS = {
@@ -128,3 +129,20 @@ async def test_ended_pull_requests(world: World, end: str, allowed: set[str]) ->
     assert {name for name, code in mine.items() if code is None} == allowed
     assert mine["deploy"] == "wrong_state"
     assert mine["enable"] == "wrong_state"
+
+
+async def test_the_log_knows_who_asked_by_their_account(world: World) -> None:
+    """One row for a person, however often they ask; what nobody asked for in words is nobody's."""
+    world.open_pull_request(says("topic"))
+    await world.comment("/help", by="vera")
+    await world.comment("/status", by="vera")
+
+    runs = {run.id: run.name for run in await world.runs()}
+    told = [event for event in await world.rows(UnifiedEvent) if event.resource_id in runs]
+    people = {user.id: user.username for user in await world.rows(User)}
+    assert {(runs[event.resource_id], people.get(event.user_id)) for event in told if event.resource_id} >= {
+        ("help", "vera"),
+        ("status", "vera"),
+    }
+    assert {event.user_id for event in told if event.actor != "vera"} <= {None}
+    assert list(people.values()).count("vera") == 1

@@ -84,6 +84,13 @@ SERVERS: tuple[Server, ...] = (
         replaces=(("github.com/fluxcd/pkg/kustomize", "v1.35.6"),),
     ),
     Server(
+        "helm-controller",
+        "github.com/fluxcd/helm-controller",
+        "v1.6.0",
+        "github.com/fluxcd/helm-controller",
+        replaces=(("github.com/fluxcd/pkg/chartutil", "v1.28.0"),),
+    ),
+    Server(
         "gitea",
         "code.gitea.io/gitea",
         "v1.26.0",

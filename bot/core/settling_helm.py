@@ -8,6 +8,7 @@ from bot.core.fluxobjects import (
     Object,
     clean,
     condition_of,
+    has_no_room,
     is_crossed,
     is_current,
     is_stalled,
@@ -145,17 +146,42 @@ def _releasing(facts: Facts, release: Object, version: str | None, since: float 
     ready = condition_of(release, "Ready")
     attempted = version is None or release.get("status", {}).get("lastAttemptedRevision") == version
     if attempted and is_stalled(release):
-        return Fail("stalled", clean(stalled_message(release)))
+        return Fail("stalled", _given_up(release))
+    if attempted and (failure := _failure(facts, release, ready, version)) is not None:
+        return failure
     if progresses(release):
         return Wait(progress_of(release) or "Flux is applying")
-    if attempted and ready.get("status") == "False" and is_current(release, ready):
-        message = clean(ready.get("message", ""))
-        if ready.get("reason") in _TRANSIENT:
-            return Wait(f"waiting: {message}")
-        return Wait(f"failing, Flux retries: {message}", failing=True, failure_seen=message)
     if attempted or not is_current(release, ready):
         return Wait("Flux is applying")
     return _ask(facts, release, since)
+
+
+def _given_up(release: Object) -> str:
+    """That Flux does not try again, and what of its last try."""
+    released = condition_of(release, "Released")
+    last = released.get("message", "") if released.get("status") == "False" else ""
+    said = stalled_message(release)
+    return clean(f"{said}: {last}" if last and last not in said else said)
+
+
+def _failure(facts: Facts, release: Object, ready: Object, version: str | None) -> Fail | Wait | None:
+    """What Ready=False means for a version; None when it says nothing about it.
+
+    What cannot be rendered Flux tries again for ever, and counts no retry: the second failure is the end here.
+    """
+    message = clean(ready.get("message", ""))
+    if ready.get("status") != "False" or not is_current(release, ready):
+        return None
+    if ready.get("reason") in _TRANSIENT:
+        return Wait(f"waiting: {message}")
+    if version is not None and version not in message:
+        return None  # of the version before: Flux has only begun with this one
+    if has_no_room(message):
+        return Fail("disk_full", message)
+    marker = f"{version or ''}@{ready.get('lastTransitionTime', '')}"
+    if facts.failure_seen in (None, marker):
+        return Wait(f"failing, Flux retries: {message}", failing=True, failure_seen=marker)
+    return Fail("apply_failed", message)
 
 
 def _ask(facts: Facts, release: Object, since: float | None) -> Step:

@@ -75,5 +75,12 @@ async def write(cluster: Cluster, manifest: Manifest) -> None:
             raise UserError("not_kept", f"the cluster does not know a field of {what}: {error.message}") from None
         raise
     for field, value in manifest.get("spec", {}).items():
-        if written.object.get("spec", {}).get(field) != value:
+        if not _kept(value, written.object.get("spec", {}).get(field)):
             raise UserError("not_kept", f"the cluster did not keep `spec.{field}` of {what}: is its CRD older?")
+
+
+def _kept(wanted: Any, found: Any) -> bool:
+    """Whether a value is there as it was written; what else there is are the definition's defaults."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        return all(name in found and _kept(value, found[name]) for name, value in wanted.items())
+    return bool(wanted == found)

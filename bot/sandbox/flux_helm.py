@@ -123,7 +123,12 @@ class HelmController:
         progress.set("Reconciling", "True", "Progressing", text)
         progress.set("Ready", "Unknown", "Progressing", text)
         progress.save()
-        problem = await self._try(progress, key, files, values)
+        try:
+            objects = _rendered(files, values, progress.spec)
+        except ValueError as broken:  # no release was made of it, so no retry is counted
+            text = f"Helm {word} failed for {_name(entry)}: {broken}"
+            raise _Failed(f"{word.title()}Failed", text, 0.3) from None
+        problem = await self._try(progress, key, objects)
         entry["lastDeployed"] = now()
         if problem is None:
             before = [each | {"status": "superseded"} for each in history]
@@ -148,13 +153,12 @@ class HelmController:
         progress.drop("Reconciling")
         raise _Failed("RetriesExceeded", message, seconds(progress.spec["interval"]))
 
-    async def _try(self, progress: Progress, key: Key, files: Files, values: Json) -> str | None:
-        """Render, apply as the account, wait; what went wrong."""
+    async def _try(self, progress: Progress, key: Key, objects: list[Json]) -> str | None:
+        """Apply as the account, wait; what went wrong."""
         progress.drop("Stalled")
         try:
-            objects = _rendered(files, values, progress.spec)
             applied = self._applier(progress, key).apply(objects)
-        except (ApplyError, ValueError) as problem:
+        except ApplyError as problem:
             return str(problem).strip()
         stale = [obj for obj in listed(progress.status.get("inventory")) if _id(obj) not in map(_id, applied)]
         progress.status["inventory"] = inventory(applied)

@@ -26,6 +26,9 @@ NOW = "2026-11-22T08:01:00.000000Z"
 VERSION = f"1.2.0+{R[:12]}"
 
 
+UPGRADE = f"Helm upgrade failed for release web/web with chart web@{VERSION}: timed out waiting for the condition"
+
+
 def version(commit: str) -> str:
     return f"1.2.0+{commit[:12]}"
 
@@ -184,13 +187,38 @@ CASES: dict[str, tuple[Facts, dict[str, Any] | None, Step]] = {
         Wait("Flux is applying"),
     ),
     "an upgrade failed, Flux tries again": (
-        facts(kustomization=failed("UpgradeFailed", "timed out waiting for the condition")),
+        facts(kustomization=failed("UpgradeFailed", UPGRADE)),
         chart(),
-        Wait(
-            "failing, Flux retries: timed out waiting for the condition",
-            failing=True,
-            failure_seen="timed out waiting for the condition",
+        Wait(f"failing, Flux retries: {UPGRADE}", failing=True, failure_seen=f"{VERSION}@2026-11-22T08:00:03Z"),
+    ),
+    "the same failure is seen again": (
+        facts(
+            kustomization=failed("UpgradeFailed", UPGRADE, reconciling=("Progressing", "Fulfilling prerequisites")),
+            failure_seen=f"{VERSION}@2026-11-22T08:00:03Z",
         ),
+        chart(),
+        Wait(f"failing, Flux retries: {UPGRADE}", failing=True, failure_seen=f"{VERSION}@2026-11-22T08:00:03Z"),
+    ),
+    "a second failure is the end: what cannot be rendered Flux tries for ever": (
+        facts(kustomization=failed("UpgradeFailed", UPGRADE), failure_seen=f"{VERSION}@2026-11-22T08:00:01Z"),
+        chart(),
+        Fail("apply_failed", UPGRADE),
+    ),
+    "a failure of the version before, while Flux begins with this one": (
+        facts(
+            kustomization=failed(
+                "UpgradeFailed",
+                UPGRADE.replace(VERSION, version(OLD)),
+                reconciling=("Progressing", "Running"),
+            )
+        ),
+        chart(),
+        Wait("Running"),
+    ),
+    "no room on a disk": (
+        facts(kustomization=failed("UpgradeFailed", f"{UPGRADE}: no space left on device")),
+        chart(),
+        Fail("disk_full", f"{UPGRADE}: no space left on device"),
     ),
     "it waits for another": (
         facts(kustomization=failed("DependencyNotReady", "dependency 'project-1/db' is not ready")),

@@ -19,6 +19,7 @@ WORKLOAD = (
     "  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n"
     "    spec: {containers: [{name: web, image: '{{ .Values.image }}'}]}\n"
 )
+CLUSTER_WIDE = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: all}\nrules: []\n"
 
 
 def chart(version: str = "1.2.0", said: str = "default") -> dict[str, str]:
@@ -114,7 +115,7 @@ async def test_a_chart_in_the_repository(world: World) -> None:
 
 
 async def test_a_release_that_fails(world: World) -> None:
-    """Flux tries as often as the release says and gives up; so has the deployment failed, in Flux's words."""
+    """What cannot be rendered Flux tries for ever: at the second time the deployment has failed, in Flux's words."""
     found = await enabled(world, inside())
 
     sha = world.push({"charts/web/templates/config.yaml": CONFIG_MAP.replace(".Values.said", ".Values.unsaid")})
@@ -122,10 +123,15 @@ async def test_a_release_that_fails(world: World) -> None:
 
     assert world.states(sha) == ["pending", "failure"]
     [deployment] = await world.deployments(sha)
-    assert deployment.reason == "stalled"
+    assert deployment.reason == "apply_failed"
     assert "nil pointer evaluating .Values.unsaid" in (deployment.message or "")
     assert found.live() == "first"
-    mended = world.push({"charts/web/templates/config.yaml": CONFIG_MAP, **value("mended")})
+    refused = world.push({"charts/web/templates/config.yaml": CONFIG_MAP, "charts/web/templates/a.yaml": CLUSTER_WIDE})
+    await world.settled()
+    [deployment] = await world.deployments(refused)
+    assert deployment.reason in ("stalled", "apply_failed")
+    assert "is forbidden" in (deployment.message or "")
+    mended = world.push({"charts/web/templates/a.yaml": None, **value("mended")})
     await world.settled()
     assert world.states(mended) == ["pending", "success"]
     assert found.live() == "mended"

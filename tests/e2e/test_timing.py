@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.harness import Shop, Sluice, config, files, settings_of
+from tests.e2e.test_rollback import Stuck, start
 from tests.servers.control_plane import ControlPlane
 from tests.servers.objects import is_ready
 from tests.servers.waiting import until
@@ -27,6 +28,7 @@ from tests.servers.waiting import until
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 PUSHES = 5
+ROLLED_BACK = 3.0  # seconds
 DEV = "development"
 REQUESTED = "reconcile.fluxcd.io/requestedAt"
 
@@ -159,3 +161,11 @@ def test_push_to_status(sluice: Sluice) -> None:
     tell("e2e.forge_delivery_ms", [lap.delivered for lap in ours])
     pairs = zip(ours, flux, strict=True)
     tell("e2e.overhead_ms", [mine.told - mine.delivered - theirs.applied for mine, theirs in pairs], peer, alone)
+
+
+def test_comment_to_rolled_back(sluice: Sluice) -> None:
+    """Over a release that can never get ready, from /rollback until the old revision is Ready: under 3 s."""
+    laps = [Stuck(Shop(sluice, start(), name="back")).go_back() for _ in range(3)]
+    ours, flux = [lap for lap, _ in laps], statistics.median(after for _, after in laps)
+    tell("e2e.rollback_to_ready_ms", ours, "flux, from the pin on", flux)
+    assert statistics.median(ours) < ROLLED_BACK

@@ -103,7 +103,10 @@ async def waiting(ctx: Context, target: str | None, sha: str | None, command: st
     Without a commit on an open request its head must be what they are of.
     """
     await _ledger_is_complete(ctx)
-    found = await _found(ctx, target, sha_of(sha) if sha else None)
+    if ctx.call.operator and command == "reject" and target is not None and ctx.pull_request is None:
+        found = await in_environments(ctx, target)  # to say no, an operator need not know to what
+    else:
+        found = await _found(ctx, target, sha_of(sha) if sha else None)
     if not found:
         what = f" in {code(target, 100)}" if target else ""
         raise UserError("nothing_waits", f"nothing waits{what} here; `/status` shows what there is")

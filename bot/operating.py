@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -20,6 +20,7 @@ from bot.core.people import OPERATOR
 from bot.core.ports import Bell
 from bot.settings import Settings
 from bot.store import deployments, repositories, runs
+from bot.store.approvals import APPROVED
 from bot.store.database import Database, refuse_newer
 from bot.store.transactions import Store
 from bot.tasks import Bell as Doorbell
@@ -147,7 +148,8 @@ class _Watch:
         while True:
             rows, steps = await self._started()
             self._tell(rows, steps)
-            if all(_rests(row) for row in rows) and all(step.status != "running" for step in steps):
+            now, setting_up = self._store.clock(), any(step.status == "running" for step in steps)
+            if not setting_up and all(_rests(row, now) for row in rows):
                 good = all(row.status in (Phase.SUCCEEDED, Phase.WAITING) for row in rows)
                 return good and all(step.status != "failed" for step in steps)
             await asyncio.sleep(LOOK_EVERY)
@@ -180,17 +182,18 @@ class _Watch:
             self._say(text)
 
 
-def _rests(row: Deployment) -> bool:
-    """Whether nothing more is to be waited for: approvals may take days."""
-    return row.status in TERMINAL or row.status == Phase.WAITING
+def _rests(row: Deployment, now: datetime) -> bool:
+    """Whether nothing more is to be waited for: approvals may take days, but that it is looked at does not."""
+    waits = row.status == Phase.WAITING and row.lease_until is None and row.due_at is not None and row.due_at > now
+    return row.status in TERMINAL or waits
 
 
 async def _deployments_of(session: AsyncSession, run_id: UUID) -> Sequence[Deployment]:
-    """Those that a run opened, or gave a voice to."""
+    """Those that a run opened, or said yes to."""
     opened = sa.select(Deployment).where(Deployment.run_id == run_id)
     voiced = sa.select(Deployment).join(Approval, Approval.deployment_id == Deployment.id)
     found = list((await session.execute(opened)).scalars())
-    found += (await session.execute(voiced.where(Approval.run_id == run_id))).scalars()
+    found += (await session.execute(voiced.where(Approval.run_id == run_id, Approval.verdict == APPROVED))).scalars()
     return sorted(found, key=lambda row: row.number)
 
 

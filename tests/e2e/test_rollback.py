@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.harness import SECONDS, Shop, Sluice, config, files, web
+from tests.e2e.harness import SECONDS, Shop, Sluice, config, files, kustomization, web
 from tests.e2e.proxy import Proxy
 from tests.servers.control_plane import ControlPlane
 from tests.servers.gitea import Gitea
@@ -59,11 +59,17 @@ class Proxied(Shop):
 class Stuck:
     """Production had `good`, and Flux waits for the health of `bad`."""
 
-    def __init__(self, shop: Shop) -> None:
+    def __init__(self, shop: Shop, *, changed: bool = False) -> None:
+        """The bad one adds a workload that no node can take, or has made such a one of what ran (`changed`)."""
         self.shop = shop
         self.number = shop.enable([PROD])
         self.good = shop.head()
-        self.bad = shop.push({"deploy/base/web.yaml": web("web:2", impossible=True)})
+        worse = web("web:2", impossible=True)
+        more = {
+            "deploy/base/kustomization.yaml": kustomization("web.yaml", "worker.yaml"),
+            "deploy/base/worker.yaml": worse.replace("name: web", "name: worker"),
+        }
+        self.bad = shop.push({"deploy/base/web.yaml": worse} if changed else more)
         self.wait_for_health()
 
     def wait_for_health(self) -> None:

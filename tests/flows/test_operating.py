@@ -5,9 +5,12 @@ import os
 import sys
 from typing import NamedTuple
 
-from models import Lock, Run, UnifiedEvent
+import pytest
+
+from models import Approval, Lock, Run, UnifiedEvent
+from tests.flows.test_approvals import enabled as protected
 from tests.flows.test_rollback import holds, live_twice, newest
-from tests.world import World
+from tests.world import World, says
 
 USER = "oper8tor"
 
@@ -109,3 +112,26 @@ async def test_enabled_from_the_command_line(world: World) -> None:
     assert number[:7] in deployed.out
     [pin] = await world.pins()
     assert (pin.commit_hash, pin.pull_request) == (number, world.number)
+
+
+@pytest.mark.long
+async def test_an_operators_voice(world: World) -> None:
+    """An approval from the command line is one person's, whatever the lists say; it names its commit. So is a no."""
+    number = await protected(world, "approvals: 2, approvers: ['user:maia']")
+    sha, name = world.head(), world.repository
+    unnamed = await sluice(world, "approve", name, "production")
+    assert (unnamed.code, world.live("production")) == (1, "")
+
+    ended = await sluice(world, "approve", name, "production", sha[:10])
+    assert ended.code == 0, ended
+    assert world.live("production") == ""
+    await world.comment("/approve production", by="maia", on=number)
+    assert world.live("production") == "production"
+    rows = await world.rows(Approval, Approval.deployment_id == (await world.deployments(sha))[-1].id)
+    assert {row.user for row in rows} == {f"operator:{USER}", "maia"}
+
+    newer = world.push(says("two", "production"))
+    await world.settled()
+    rejected = await sluice(world, "reject", name, "production")
+    assert rejected.code == 0, rejected
+    assert [row.status for row in await world.deployments(newer)] == ["rejected"]

@@ -4,6 +4,8 @@ A chart in the repository is packaged by Flux as a HelmChart whose version ends 
 For a chart from elsewhere the revision is the commit whose values Sluice wrote, told by the number of the deployment.
 """
 
+import re
+
 from bot.core.fluxobjects import (
     Object,
     clean,
@@ -41,6 +43,7 @@ from bot.core.settling import (
 )
 
 DIGITS = 12
+_WHICH = re.compile(r" for release \S+ with chart \S+:")
 _TRANSIENT = frozenset({"DependencyNotReady", "ArtifactFailed", "SourceNotReady", "Progressing", "HealthCheckCanceled"})
 
 
@@ -161,7 +164,7 @@ def _given_up(release: Object) -> str:
     released = condition_of(release, "Released")
     last = released.get("message", "") if released.get("status") == "False" else ""
     said = stalled_message(release)
-    return clean(f"{said}: {last}" if last and last not in said else said)
+    return _WHICH.sub(":", clean(f"{said}: {last}" if last and last not in said else said))
 
 
 def _failure(facts: Facts, release: Object, ready: Object, version: str | None) -> Fail | Wait | None:
@@ -176,6 +179,7 @@ def _failure(facts: Facts, release: Object, ready: Object, version: str | None) 
         return Wait(f"waiting: {message}")
     if version is not None and version not in message:
         return None  # of the version before: Flux has only begun with this one
+    message = _WHICH.sub(":", message)  # a status has little room, and which release it is everybody knows
     if has_no_room(message):
         return Fail("disk_full", message)
     marker = f"{version or ''}@{ready.get('lastTransitionTime', '')}"

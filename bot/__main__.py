@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import getpass
 import os
 import sys
@@ -55,9 +56,12 @@ def serve(*, worker: bool = True) -> None:
     worker
         Also carry out what the webhooks ask for. Without it run `sluice work` elsewhere, on the same Redis.
     """
+    gc.disable()  # nothing that is loaded at the start is ever garbage
     from bot.asgi import serve as serve_forever
     from bot.migrating import bring_up_to_date
 
+    gc.freeze()
+    gc.enable()
     loaded = _settings(serving=True)
     if not worker and loaded.redis_url is None:
         raise ConfigError("--no-worker needs SLUICE_REDIS_URL: without Redis nobody else hears of the work")

@@ -6,7 +6,6 @@ from uuid import UUID
 
 import dramatiq
 import structlog
-from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import AgeLimit, Callbacks, ShutdownNotifications
 
@@ -23,6 +22,8 @@ def make_broker(redis_url: str | None) -> dramatiq.Broker:
     middleware = [AgeLimit(), ShutdownNotifications(), Callbacks()]
     if redis_url is None:
         return StubBroker(middleware=middleware)
+    from dramatiq.brokers.redis import RedisBroker  # a tenth of the start, which most do without
+
     return RedisBroker(  # type: ignore[no-untyped-call] # Dramatiq has no types here
         url=redis_url, middleware=middleware, namespace="sluice", heartbeat_timeout=5000, maintenance_chance=100_000
     )

@@ -72,6 +72,25 @@ async def test_a_protected_branch(world: World) -> None:
     assert world.forge.store.read(world.repository, pull.head_sha, FILE).decode() == IMAGES.replace("'1'", "'2'")
 
 
+async def test_going_back_with_the_files(world: World) -> None:
+    """`/rollback --revert` goes back at once, and proposes what the branch is to say."""
+    await ready(world)
+    first = world.head()
+    world.push({FILE: IMAGES.replace("'1'", "'2'")})
+    await world.settled()
+    assert image_of(world) == "web:2"
+
+    await world.comment("/rollback development --revert", by="dave")
+
+    number = world.number + 1
+    assert await world.results("rollback") == [("done", None)], world.comment_text()
+    assert f"#\u200d{number} proposes to have the files as they were" in world.comment_text()
+    assert image_of(world) == "web:1"
+    issue, pull = world.forge.pull_request(world.repository, number)
+    assert issue.title == f"Have development as it was at {first[:7]}"
+    assert world.forge.store.read(world.repository, pull.head_sha, FILE).decode() == IMAGES
+
+
 async def test_who_asked_for_an_edit_does_not_approve_it(world: World) -> None:
     """The commit is Sluice's, and counts as theirs."""
     production = FILE.replace("development", "production")

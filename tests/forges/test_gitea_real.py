@@ -1,5 +1,7 @@
 """The Gitea adapter against a real Gitea: every method of the port, and the deliveries that it sends."""
 
+import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +15,7 @@ from bot.core.ports import CommitStatus
 from bot.core.roles import Role
 from bot.forges.gitea import Gitea
 from tests.servers.gitea import Gitea as Server
+from tests.servers.gitea_account import GiteaError
 from tests.servers.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -172,6 +175,33 @@ async def test_files_are_removed_and_protected_branches_refuse(server: Server, f
     assert await forge.branch_head(repo, "main") == made
     onto = await forge.commit_files(repo, "sluice/edit/x", made, {"a/c": b"4"}, "Proposed")
     assert await forge.branch_head(repo, "sluice/edit/x") == onto
+
+
+async def test_commits_race_with_people(server: Server, forge: Gitea) -> None:
+    """Both write at once, to one file or to two: nobody's commit is lost, and ours comes when it is compared anew."""
+    repo = server.create_repository("racing", {"a": "0", "b": "0"})
+    theirs, ours = [], 0
+    for number in range(12):
+        path = "ab"[number % 2]
+        pushed = asyncio.create_task(asyncio.to_thread(server.writer.commit, repo, {path: f"theirs {number}"}))
+        for _ in range(5):
+            base = await forge.branch_head(repo, "main")
+            assert base is not None
+            try:
+                await forge.commit_files(repo, "main", base, {"b": b"ours %d" % number}, f"Ours {number}")
+            except BranchMoved:
+                continue
+            ours += 1
+            break
+        with contextlib.suppress(GiteaError):  # whoever asks Gitea for what was changed meanwhile is refused
+            theirs.append(await pushed)
+    head = await forge.branch_head(repo, "main")
+    assert head is not None
+    assert len(theirs) >= 6
+    assert ours == 12
+    assert all([await forge.is_ancestor(repo, each, head) for each in theirs])
+    listed = [each["commit"]["message"].strip() for each in server.owner.pages(f"/repos/{repo}/commits")]
+    assert sorted(each for each in listed if each.startswith("Ours")) == sorted(f"Ours {n}" for n in range(12))
 
 
 async def test_telling(server: Server, forge: Gitea) -> None:

@@ -669,7 +669,12 @@ class Gitea:
             raise BranchMoved(f"{at} is at {head}, not at {base}")
         operations = [_operation(path, content, old.get(path)) for path, content in files.items()]
         change = {"branch": branch, "message": message, "files": operations}
-        answer = await self._http.request("POST", f"{repo}/contents", body=change)
+        try:
+            answer = await self._http.request("POST", f"{repo}/contents", body=change)
+        except TemporaryError:  # also Gitea's answer to two who push in one instant
+            if await self._overtaken(repository, branch, base, message):
+                raise BranchMoved(f"{at} was moved meanwhile") from None
+            raise
         if not answer.ok and await self.branch_head(repository, branch) != base:
             raise BranchMoved(f"{at} was moved meanwhile")
         return answer.checked().read(_Changed).commit.sha
@@ -677,6 +682,12 @@ class Gitea:
     def mail_of(self, login: str, account_id: str) -> str:
         """The address that Gitea gives to everybody who hides theirs, unless its admin chose another domain."""
         return f"{login}@noreply.{urlsplit(self._server).hostname}"
+
+    async def _overtaken(self, repository: str, branch: str, base: str, message: str) -> bool:
+        """Whether the branch moved, and not by our commit."""
+        if await self.branch_head(repository, branch) == base:
+            return False
+        return await self.find_commit(repository, branch, message.strip().splitlines()[-1]) is None
 
     async def _make_branch(self, repository: str, branch: str, base: str) -> None:
         make = {"new_branch_name": branch, "old_ref_name": base}

@@ -702,6 +702,28 @@ async def test_who_pushes_while_we_commit_keeps_what_they_pushed(bench: Bench, e
     assert bench.server.branches == {SCAFFOLD: theirs}
 
 
+async def test_gitea_answers_500_to_two_who_push_at_once(bench: Bench) -> None:
+    if bench.name != "gitea":
+        return
+    base = bench.server.commit({"a": b"1"})
+    theirs = bench.server.commit({"a": b"theirs"}, (base,))
+    bench.server.branches[SCAFFOLD] = base
+    bench.server.faults = [Fault(500, method="POST")]
+    with pytest.raises(TemporaryError):
+        await bench.forge.commit_files(REPO, SCAFFOLD, base, ADDED, MESSAGE)
+    bench.server.faults = [Fault(500, method="POST")]
+    looked = bench.forge.branch_head
+
+    async def pushed_meanwhile(repository: str, branch: str) -> str | None:
+        found = await looked(repository, branch)
+        bench.server.branches[SCAFFOLD] = theirs
+        return found
+
+    bench.forge.branch_head = pushed_meanwhile  # type: ignore[method-assign]
+    with pytest.raises(BranchMoved):
+        await bench.forge.commit_files(REPO, SCAFFOLD, base, ADDED, MESSAGE)
+
+
 async def test_a_commit_whose_answer_was_lost_is_found(bench: Bench) -> None:
     base = bench.server.commit({"a": b"1"})
     bench.server.branches[SCAFFOLD] = base

@@ -15,7 +15,7 @@ from bot.core.reasons import REFUSE, Verdict
 from bot.core.results import Result, done
 from bot.core.roles import Role
 from bot.registry import command
-from bot.releasing import Asked
+from bot.releasing import Asked, Dossier
 from bot.store.deployments import Place
 from bot.targets import chosen
 from models import Deployment
@@ -71,11 +71,22 @@ async def _deploy(ctx: Context, places: Sequence[Place], asked: Asked) -> str:
     keeper = releasing.of(ctx)
     for where in places:
         ctx.cluster(where.environment.cluster)
-    found = [await keeper.reachable(await keeper.dossier(where, asked)) for where in places]
+    known = [await keeper.dossier(where, asked) for where in places]
+    _refuse_stray(ctx, known)
+    found = [await keeper.reachable(each) for each in known]
     async with ctx.store.write() as tx:
         opened = [await keeper.open(tx, each, trigger="deploy", run_id=ctx.run.id, by=ctx.run.actor) for each in found]
         told = [_told(where, asked.commit, *each) for where, each in zip(places, opened, strict=True)]
     return "\n\n".join(told)
+
+
+def _refuse_stray(ctx: Context, found: Sequence[Dossier]) -> None:
+    """A forge finds commits of forks by their name as well; what is on no branch here has a request, with its rules."""
+    for each in found:
+        if ctx.call.commit is not None and not each.facts.on_branch:
+            branch = code(each.where.environment.branch)
+            text = f"{short(each.parts.commit)} is not on {branch}; deploy it from its pull request"
+            raise UserError("sha_not_in_change", text)
 
 
 # With an edit.

@@ -454,3 +454,14 @@ async def test_before_anything_was_let_through(world: World) -> None:
     await world.comment("/disable", by="alice", on=number)
     assert [run.code for run in await world.runs("disable")] == [None], world.comment_text(number)
     assert await waiting(world) == []
+
+
+async def test_a_comment_on_a_commit_of_a_fork(world: World) -> None:
+    """Forks share their commits with the forge: one that is on no branch here is not deployed by a comment on it."""
+    await enabled(world, "auto_sync: false")
+    head = world.push(says("elsewhere", "production"), branch="elsewhere")
+    await world.settled()
+    world.forge.comment_on_commit(world.repository, head, "/deploy production", "dave")
+    await world.settled()
+    assert [run.code for run in await world.runs("deploy")] == ["sha_not_in_change"]
+    assert await world.deployments() == []

@@ -14,6 +14,7 @@ __all__ = ["control_plane", "gitea"]
 
 TESTS = Path(__file__).parent
 FIRST = (
+    *("flows/test_stories.py", "model/test_chain.py"),
     *("e2e/test_servers.py", "e2e/test_failures.py", "e2e/test_gate.py", "e2e/test_crashes.py", "e2e/test_pins.py"),
     *("e2e/test_outage.py", "e2e/test_initialization.py", "e2e/test_credentials.py", "e2e/test_pushes.py"),
     *("flows/test_reliability.py", "flows/test_enable_steps.py", "test_image.py", "flows/test_push.py"),

@@ -107,6 +107,11 @@ def _deployer(facts: Facts) -> Reason | None:
     return None if facts.person is None else people.may_deploy(facts.person, facts.rules)
 
 
+def _writer(facts: Facts) -> Reason | None:
+    """What changes no wish is not narrowed by the lists."""
+    return None if facts.person is None else people.has_role(facts.person, Role.DEPLOYER)
+
+
 def _approver(facts: Facts) -> Reason | None:
     return None if facts.person is None else people.may_approve(facts.person, facts.rules)
 
@@ -296,7 +301,7 @@ GATES: Mapping[str, tuple[Gate, ...]] = {
     "promote": _DEPLOYING,
     "rollback": (_deployer, _fork, _deployed_here, _lock),
     "resume": (_deployer, _fork, _lock),
-    "sync": (_deployer, _fork),
+    "sync": (_writer, _fork),
     "approve": (_approver, _fork),
     "reject": (_approver, _fork),
     "lock": (_deployer, _fork),

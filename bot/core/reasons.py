@@ -77,8 +77,8 @@ def summary(verdict: Verdict, limit: int = SUMMARY_LIMIT) -> str:
 
 def as_json(verdict: Verdict) -> list[dict[str, Any]]:
     """The tree as plain data, for the database, the API and the event log."""
-    data: list[dict[str, Any]] = msgspec.to_builtins(verdict.reasons)
-    return data
+    data: list[dict[str, Any]] = msgspec.json.decode(msgspec.json.encode(verdict.reasons))
+    return data  # with lists in it, not tuples: it is compared with what the database gives back
 
 
 def from_json(data: Sequence[Any] | None) -> Verdict:

@@ -88,8 +88,8 @@ def in_force(applied: Rules, now: Environment | None) -> Rules:
 
 def to_config(rules: Rules) -> dict[str, Any]:
     """Plain data for `environments.config["rules"]`."""
-    data: dict[str, Any] = msgspec.to_builtins(rules)
-    return data
+    data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(rules))
+    return data  # with lists in it, not tuples: it is compared with what the database gives back
 
 
 def from_config(data: Mapping[str, Any] | None) -> Rules:

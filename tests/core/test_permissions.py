@@ -43,7 +43,7 @@ deploy      -    -      -        -        -     +     +    -
 promote     -    -      -        -        -     +     +    -
 rollback    -    -      -        -        -     +     +    -
 resume      -    -      -        -        -     +     +    -
-sync        -    -      -        -        -     +     +    -
+sync        -    -      +        +        +     +     +    -
 lock        -    -      -        -        -     +     +    -
 approve     -    -      -        -        -     +     +    -
 reject      -    -      -        -        -     +     +    -
@@ -85,7 +85,7 @@ def test_by_role(command: str, person: str, may: bool) -> None:
 
 @pytest.mark.parametrize(("command", "person", "may"), [*cells(WITH_LISTS)])
 def test_by_lists(command: str, person: str, may: bool) -> None:
-    """Lists narrow: not even an admin is let in who is not named, and nobody without the right to write."""
+    """Lists narrow all but `sync`: not even an admin is let in who is not named, and nobody who may not write."""
     check(facts(command, PERSONS[person], Rules(approvers=(LISTS,), deployers=(LISTS,)), OWN), may=may)
 
 

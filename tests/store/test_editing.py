@@ -151,3 +151,22 @@ async def test_going_back_is_proposed(scene: Scene, races: Races) -> None:
     assert made == {**was, "else": b"2"}
     assert scene.sandbox.head(scene.name) == head
     assert await editing.revert(context(scene, await scene.another_run()), place(), head) is None
+
+
+async def test_a_charts_values(scene: Scene, races: Races) -> None:
+    """They lie where the configuration says; no other file outside of the environment's path is touched."""
+    values, beside = "charts/web/production.yaml", "charts/web/values.yaml"
+    text = "# of production\nimage:\n  tag: '1'\n"
+    scene.sandbox.push(scene.name, "main", {values: text.encode(), beside: text.encode()}, "alice")
+    where = place()
+    where.environment.config = {"helm": {"chart": "charts/web", "values": [values]}}
+    wish = editing.wish((), ("image.tag=2",))
+    assert wish is not None
+    done = await editing.edit(context(scene, await scene.another_run()), where, wish)
+    made = scene.sandbox.store.files(scene.name, str(done.commit))
+    assert (made[values].decode(), made[beside].decode()) == (text.replace("'1'", "'2'"), text)
+    outside = editing.wish((), (f"../../{beside}:image.tag=2",))
+    assert outside is not None
+    with pytest.raises(UserError) as caught:
+        await editing.edit(context(scene, await scene.another_run()), where, outside)
+    assert caught.value.code == "path_outside"

@@ -208,7 +208,10 @@ MOVES: dict[str, tuple[Act, tuple[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", MOVES)
+LONG = ("force-push", "retarget", "close")
+
+
+@pytest.mark.parametrize("name", [pytest.param(each, marks=pytest.mark.long if each in LONG else ()) for each in MOVES])
 async def test_what_moves_before_the_last_approval(world: World, name: str) -> None:
     """It ends, says what moved, and the voice that there was is void; the last one is told."""
     act, end = MOVES[name]
@@ -225,6 +228,7 @@ async def test_what_moves_before_the_last_approval(world: World, name: str) -> N
     assert ends(world.statuses(head, "production"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["push", "draft", "configuration"])
 async def test_what_moves_with_the_last_approval(world: World, name: str) -> None:
     """The move and the approval arrive together, the approval first: the forge is asked before anything goes."""

@@ -37,6 +37,7 @@ RULES = (
     Rules(approvals=1),
     Rules(approvals=2),
     Rules(approvals=1, approvers=(("team:acme/sre", "user:bob"),), reviews_count=True),
+    Rules(approvals=2, reviews_count=True),
     Rules(approvals=1, auto_sync=False, deploy_from="merged"),
     Rules(approvals=1, up_to_date=True, forks=True),
     Rules(auto_sync=False, forks=True),
@@ -58,6 +59,7 @@ class Pull:
     state: str = "open"
     commits: list[str] = field(default_factory=list)
     grown_from: int = 0  # how long the branch was when it last took all of it in
+    reviews: dict[str, tuple[str, bool]] = field(default_factory=dict)  # by account: of which commit, and yes or no
     ledger: list[tuple[int, str, str]] = field(default_factory=list)  # when a delivery told of a head, and who pushed
 
 
@@ -76,6 +78,7 @@ class Row:
     pushed_by: str = ""
     base: str | None = None
     voices: dict[str, str] = field(default_factory=dict)  # by account: the chain that was approved
+    reviewed: set[str] = field(default_factory=set)  # whose voices came by reviews
     past: list[Phase | None] = field(default_factory=lambda: [None])
 
 
@@ -105,6 +108,7 @@ class Dossier:
     base: str | None = None
     moved: core.RequestMoved | core.RequestClosed | None = None
     row: uuid.UUID | None = None
+    reviews: tuple[str, ...] = ()  # who approves exactly this commit by a review
 
     @property
     def chain(self) -> str:
@@ -204,6 +208,12 @@ class Chain:
             if a % 3:
                 self.execute(len(self.runs) - 1, a, c)
 
+    def review(self, a: int, b: int, c: int) -> None:
+        """Somebody reviews the head of a request, or takes that back."""
+        pull = self._pull(a)
+        pull.reviews[_pick(("bob", "carol", "dave", *PEOPLE), c)] = (pull.head, b % 4 != 0)
+        self.deliveries.append(("request", (pull.number, pull.head, "")))
+
     def catch_up(self, a: int, b: int, c: int) -> None:
         """Everything that came in is worked off."""
         for _ in range(len(self.deliveries)):
@@ -295,7 +305,16 @@ class Chain:
             phase = _pick((Phase.SUCCEEDED, Phase.SUCCEEDED, Phase.FAILED, Phase.TIMED_OUT), b)
             self._settle(row, phase)
 
-    STEPS = ("push", "push_request", "change_request", *["say"] * 4, *["agree"] * 4, *["deliver"] * 3, "catch_up")
+    STEPS = (
+        "push",
+        "push_request",
+        "change_request",
+        *["say"] * 4,
+        *["agree"] * 4,
+        "review",
+        *["deliver"] * 3,
+        "catch_up",
+    )
     STEPS += (*["execute"] * 4, "hesitate", "go_on", *["look"] * 3, "people", "rules", "outside", *["flux"] * 3)
 
     def step(self, name: str, a: int, b: int, c: int) -> None:
@@ -365,6 +384,7 @@ class Chain:
             wanted = max(wanted, 1)
         unasked = {row.asked_by, row.pushed_by, *(who for who in facts.barred)}
         good = {who for who in row.voices if who not in unasked and _may_approve(dossier.people[who], rules)}
+        assert rules.reviews_count or not good & row.reviewed
         if wanted:
             assert len(good) >= wanted + bool(facts.unknown_authors), (good, wanted)
         assert not self.hold
@@ -485,7 +505,9 @@ class Chain:
         pull = self.pulls.get(row.wanted.request or 0)
         command = row.wanted.trigger if row.wanted.trigger == "deploy" else "push"
         dossier = self._collect(command, row.wanted.commit, pull, row=row)
-        return replace(dossier, moved=self._moved(row, pull))
+        reviews = pull.reviews.items() if pull else ()
+        yes = tuple(who for who, (commit, good) in reviews if good and commit == row.wanted.commit)
+        return replace(dossier, moved=self._moved(row, pull), reviews=yes)
 
     def _moved(self, row: Row, pull: Pull | None) -> core.RequestMoved | core.RequestClosed | None:
         if pull is None:
@@ -666,6 +688,8 @@ class Chain:
         assert dossier.row is not None
         row = self._row(dossier.row)
         waits = row.phase is Phase.WAITING
+        if waits and dossier.rules.reviews_count:
+            self._heed(row, dossier)
         changes = core.decide(self._stand(), dossier.moved) if dossier.moved and waits else []
         if not changes:
             lost = {who for who in row.voices if not may_approve(dossier.people[who], dossier.rules).passed}
@@ -680,6 +704,16 @@ class Chain:
         self._apply(changes, dossier)
         if row.wanted.trigger == "push" and row.phase is Phase.SUPERSEDED:
             self.deliveries.append(("push", row.pushed_by))
+
+    def _heed(self, row: Row, dossier: Dossier) -> None:
+        """A review of exactly this commit is a voice; one that was taken back is none any more."""
+        for who in row.reviewed - set(dossier.reviews):
+            row.voices.pop(who, None)
+        for who in dossier.reviews:
+            if who not in row.voices and may_approve(dossier.people[who], dossier.rules).passed:
+                row.voices[who] = row.wanted.chain
+                row.reviewed.add(who)
+                self._count("review")
 
     def _carry_out(self, said: Said, dossier: Dossier) -> None:
         if said.id in self.done:
@@ -696,6 +730,7 @@ class Chain:
         row = self._meant(said, dossier)
         if row is not None and self._verdict(dossier).outcome == GO:
             row.voices[said.who] = row.wanted.chain
+            row.reviewed.discard(said.who)
             self._count("voice")
             self._looked(self._collect_look(row))
 

@@ -53,7 +53,7 @@ def test_the_stories_have_everything_in_them() -> None:
     for seed in range(300):
         play(seed, 60, count)
     wanted = {
-        *("Open", "End", "VoidVoices", "Release", "Pin", "Unpin", "Hold", "EndHold", "voice", "ref_changed"),
+        *("Open", "End", "VoidVoices", "Release", "Pin", "Unpin", "Hold", "EndHold", "voice", "review", "ref_changed"),
         *("push wait", "push go", "let push", "deploy wait", "deploy go", "deploy refuse", "let deploy"),
     }
     assert wanted <= seen.keys()

@@ -40,7 +40,7 @@ POLICY = validator(schemas.policy())
 # What a schema cannot say: what several fields say together, sums, time zones.
 ONLY_THE_PARSER = re.compile(
     r"between 1s and 168h|no time zone|in a circle|names no environment|is the target of|chart\.name|several projects|"
-    r'is adopted as|must stand below|must not read git-credentials|must say "\*"'
+    r'is adopted as|cannot stand beside|must stand below|must not read git-credentials|must say "\*"'
 )
 
 

@@ -1,7 +1,7 @@
 """An environment that follows a branch is kept where it is, and follows again when nobody keeps it any more."""
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -32,7 +32,7 @@ def follows(environment: Environment) -> bool:
     return rules_of(environment).follows
 
 
-async def kept(session: AsyncSession, environment: Environment, now: Any) -> str | None:
+async def kept(session: AsyncSession, environment: Environment, now: datetime) -> str | None:
     """What keeps an environment where it is, in words; None if nothing does."""
     lock = await locks.held(session, environment.id, now)
     if lock is not None:

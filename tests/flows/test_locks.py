@@ -34,6 +34,9 @@ async def test_a_locked_environment_stays(world: World) -> None:
     await world.settled()
     assert (world.live(), world.raw_statuses(main)) == ("development", [])
 
+    await world.comment("/deploy development --behind", by="maia")
+    assert await world.results("deploy") == [("refused", "lock_conflict")]
+
     await world.comment("/unlock development")
 
     assert "`development` is unlocked; nobody waits for it" in world.comment_text()

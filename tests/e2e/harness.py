@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 ENVIRONMENTS = ("development", "staging", "production")
 TERMINAL = ("success", "failure", "error", "skipped")
-SECONDS = 90.0
+SECONDS = 150.0
 """How long the tests wait for what is there within two seconds on an idle machine."""
 
 running: list[Sluice] = []

@@ -62,6 +62,7 @@ class HelmController:
             progress.handled()
             progress.save()
             return None
+        progress.drop("Stalled")  # what is at work again does not stand still, as in the original
         progress.progressing("Fulfilling prerequisites", drift=False)
         progress.save()
         try:
@@ -155,7 +156,6 @@ class HelmController:
 
     async def _try(self, progress: Progress, key: Key, objects: list[Json]) -> str | None:
         """Apply as the account, wait; what went wrong."""
-        progress.drop("Stalled")
         try:
             applied = self._applier(progress, key).apply(objects)
         except ApplyError as problem:

@@ -54,7 +54,7 @@ from models import (
 DEADLINE = 60.0  # on a machine with much else to do; else it is a second or two
 LOOK_EVERY = 0.02
 CUT_OFF = "ASGI callable returned without completing response."  # the sandbox, when it is told to cut
-WORK = frozenset({"push", "config", "config-arrived"})  # what nobody asked for in words
+WORK = frozenset({"push", "config", "config-arrived", "stirred"})  # what nobody asked for in words
 TERMINAL = ("success", "failure", "error")
 ENVIRONMENTS = ("development", "staging", "production")
 PEOPLE = {"alice": "admin", "maia": "maintain", "dave": "write", "vera": "read"}  # and eve, whom nobody invited

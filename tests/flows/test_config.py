@@ -92,15 +92,6 @@ async def test_behind_the_branch(world: World) -> None:
     assert "This change is behind `main`" in world.comment_text()
 
 
-async def test_what_this_version_does_not_keep(world: World) -> None:
-    """It is good, but /enable would refuse it: that is said before the merge."""
-    head = world.open_pull_request({".sluice.yaml": GOOD.replace("}", ", freeze: ['Fri 16:00 - Mon 08:00 UTC']}")})
-    await world.settled()
-
-    assert [each.state for each in world.raw_statuses(head, "config")] == ["success"]
-    assert "does not carry out `development.freeze`; `/enable` will refuse that" in world.comment_text()
-
-
 async def test_a_broken_file_on_the_default_branch(world: World) -> None:
     """Red on that commit; a good one is not mentioned."""
     sha = world.push({".sluice.yaml": BROKEN})

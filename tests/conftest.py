@@ -14,11 +14,21 @@ __all__ = ["control_plane", "gitea"]
 
 TESTS = Path(__file__).parent
 FIRST = (
-    *("flows/test_stories.py", "model/test_chain.py"),
+    *("flows/test_stories.py", "flows/test_approvals.py", "model/test_chain.py"),
     *("e2e/test_servers.py", "e2e/test_failures.py", "e2e/test_gate.py", "e2e/test_crashes.py", "e2e/test_pins.py"),
     *("e2e/test_outage.py", "e2e/test_initialization.py", "e2e/test_credentials.py", "e2e/test_pushes.py"),
-    *("flows/test_reliability.py", "flows/test_enable_steps.py", "test_image.py", "flows/test_push.py"),
-    *("flows/test_pins.py", "flows/test_disable.py", "sandbox/test_demo.py", "flows/test_grown.py"),
+    *("flows/test_reliability.py", "flows/test_enable_steps.py", "flows/test_pins.py", "test_image.py"),
+    *(
+        "flows/test_push.py",
+        "flows/test_disable.py",
+        "sandbox/test_demo.py",
+        "flows/test_grown.py",
+        "flows/test_helm.py",
+    ),
+    *("flows/test_gate.py", "flows/test_comments.py", "flows/test_operating.py", "flows/test_heads.py"),
+    *("flows/test_roles.py", "flows/test_enable.py", "flows/test_adoption.py", "flows/test_locks.py"),
+    *("credentials/test_kinds.py", "flows/test_edits.py", "flows/test_reconcile.py", "flows/test_protected.py"),
+    *("flows/test_rollback.py", "flux/test_observer.py"),
     *("migrations/test_command.py", "migrations/test_data.py", "migrations/test_migrations.py"),
 )
 """Files that take long, the longest first; all others come after them, in any order."""

@@ -12,6 +12,8 @@ from bot.settings import ForgeSettings
 from models import ProjectGitAuthDeployKey, ProjectGitAuthToken
 from tests.credentials.conftest import PEM, URL, Bench
 
+pytestmark = pytest.mark.long
+
 
 async def test_a_private_repository_without_anything_is_refused(bench: Bench) -> None:
     with pytest.raises(UserError, match="SLUICE_GITHUB_GIT_TOKEN") as caught:

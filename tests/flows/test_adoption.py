@@ -10,6 +10,8 @@ from tests.flows.test_disable import rows
 from tests.flows.test_enable import ask
 from tests.world import World, says
 
+pytestmark = pytest.mark.long
+
 HOME = "flux-system"
 POLICY = """\
 version: 1

@@ -226,6 +226,7 @@ async def test_enabled_anew(world: World) -> None:
     await world.comment("/disable", by="alice")
     await world.comment("/enable development", by="alice")
 
+    world._namespace = ""  # the project is another one now
     again = Before(world)
     assert again.namespace != before.namespace
     assert again.runs()

@@ -1,6 +1,10 @@
 """`/deploy --image` and `--set`: one value is committed first, then deployed."""
 
+import pytest
+
 from tests.world import World, deployment, files
+
+pytestmark = pytest.mark.long
 
 IMAGES = "resources: [../base, config.yaml]\nimages:\n- name: web\n  newTag: '1'   # ours\n"
 FILE = "deploy/development/kustomization.yaml"

@@ -2,10 +2,14 @@
 
 from collections import Counter
 
+import pytest
+
 from bot.store.database import Database
 from models import GitopsResource, UnifiedEvent
 from tests.flows.test_enable_steps import enabled, project, states
 from tests.world import ENVIRONMENTS, World
+
+pytestmark = pytest.mark.long
 
 
 async def fill(world: World) -> None:

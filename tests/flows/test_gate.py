@@ -13,6 +13,8 @@ from models.base import now
 from tests.flows.test_pins import pinned
 from tests.world import PAST, World, says
 
+pytestmark = pytest.mark.long
+
 RESTORING = pytest.mark.parametrize("environ", [{"SLUICE_RESTORE_PINS": "true"}])
 
 

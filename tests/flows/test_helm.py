@@ -8,6 +8,8 @@ from bot.sandbox.flux_charts import Shelf
 from tests.flows.test_disable import rows
 from tests.world import World
 
+pytestmark = pytest.mark.long
+
 CHARTS = "https://charts.example.org"
 IMAGES = "oci://charts.example.org/web"
 CONFIG_MAP = (

@@ -1,9 +1,12 @@
 """Somebody keeps an environment: what follows its branch stays, others wait in line, and the end of it is told."""
 
+import pytest
 import sqlalchemy as sa
 
 from models import Lock
 from tests.world import PAST, World, says
+
+pytestmark = pytest.mark.long
 
 
 async def locks(world: World) -> list[tuple[str, str]]:

@@ -9,6 +9,8 @@ from tests.flows.test_disable import rows
 from tests.flows.test_enable import ask
 from tests.world import World
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def environ() -> dict[str, str]:

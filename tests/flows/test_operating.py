@@ -12,6 +12,8 @@ from tests.flows.test_approvals import enabled as protected
 from tests.flows.test_rollback import holds, live_twice, newest
 from tests.world import World, says
 
+pytestmark = pytest.mark.long
+
 USER = "oper8tor"
 
 

@@ -2,7 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from tests.world import World, says
+
+pytestmark = pytest.mark.long
 
 
 async def test_a_lost_push(world: World) -> None:

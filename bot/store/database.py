@@ -5,6 +5,7 @@ import io
 import re
 import sqlite3
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
@@ -25,6 +26,7 @@ from bot.core.errors import ConfigError, DiskFull
 from bot.store import sqlite
 
 BUSY_MS = 30_000
+RETRY_SECONDS = 0.02
 READY_SECONDS = 5.0
 Result = TypeVar("Result")
 MIGRATION_LOCK = 0x51_01_CE  # of PostgreSQL; any number that nobody else uses
@@ -148,9 +150,25 @@ def _sqlite_engine(url: str, begin: str, *, pool: int = 0, pragmas: tuple[str, .
 def open_sqlite(path: str, *, busy_ms: int = BUSY_MS, pragmas: tuple[str, ...] = ()) -> sqlite3.Connection:
     """A connection as all are here: it waits for locks and for the disk, and checks foreign keys."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    for pragma in (f"busy_timeout={busy_ms}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *pragmas):
+    connection.execute(f"PRAGMA busy_timeout={busy_ms}")
+    _write_ahead(connection, busy_ms)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", *pragmas):
         connection.execute(f"PRAGMA {pragma}")
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection, busy_ms: int) -> None:
+    """Switch to WAL. SQLite does not wait for a lock here: several that open a new file at once would be refused."""
+    deadline = time.monotonic() + busy_ms / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_SECONDS)
+        else:
+            return
 
 
 def alembic_config() -> Config:

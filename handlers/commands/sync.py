@@ -10,7 +10,7 @@ from bot import adopting
 from bot.context import Context
 from bot.core import fluxobjects
 from bot.core.deployments import short
-from bot.core.errors import UserError
+from bot.core.errors import TemporaryError, UserError
 from bot.core.results import Result, done
 from bot.core.roles import Role
 from bot.objects import KIND_OF
@@ -38,6 +38,8 @@ async def sync(ctx: Context, args: Args) -> Result:
     ]
     if empty:
         raise UserError("nothing_live", f"nothing was let into `{empty[0].title}` yet, so there is nothing to fetch")
+    if any(_on_its_way(where, source) for where, (source, _) in zip(places, sources, strict=True)):
+        raise TemporaryError("a source is being made for a pin", delay=0.2)
     asked = set()
     for where, (source, applier) in zip(places, sources, strict=True):
         cluster = ctx.cluster(where.environment.cluster)
@@ -52,6 +54,11 @@ async def sync(ctx: Context, args: Args) -> Result:
     async with ctx.store.read() as session:
         told = [await _told(session, where, row) for where, (_, row) in zip(places, sources, strict=True)]
     return done(f"Asked Flux to reconcile {', '.join(told)}")
+
+
+def _on_its_way(where: Place, source: GitopsResource) -> bool:
+    """Whether the environment was just pinned, and its own source is not in the cluster yet."""
+    return source.environment_id is not None and not source.uid and not projects.is_adopted(where.environment)
 
 
 async def _told(session: AsyncSession, where: Place, row: GitopsResource) -> str:

@@ -26,7 +26,7 @@ from bot.core.quorum import Voice
 from bot.core.reasons import GO, Verdict, as_json, from_json, summary
 from bot.core.releases import Judged, RequestClosed, RequestMoved, Wanted
 from bot.core.rules import Rules
-from bot.inputs import read
+from bot.inputs import Evidence, read
 from bot.store import approvals, deployments, git_sync, heads, holds, leases, locks, log, pins, projects, runs, stands
 from bot.store.deployments import Place, Wish, patience
 from bot.store.transactions import Store, Transaction
@@ -160,19 +160,47 @@ class Gatekeeper:
     async def dossier(self, where: Place, asked: Asked) -> Dossier:
         """Ask the forge for everything that the decision depends on."""
         rules, config_commit = await self.rules(where)
-        name, environment, commit = self.repository.full_name, where.environment, asked.commit
-        head = await self.forge.branch_head(name, environment.branch)
-        evidence = await read(self.forge, where, commit)
-        parts = Parts(
+        head = await self.forge.branch_head(self.repository.full_name, where.environment.branch)
+        evidence = await read(self.forge, where, asked.commit)
+        parts = self._parts(asked.commit, evidence, rules)
+        base_commit = await self._base(asked)
+        barred, unknown = await self._authors(where, asked, rules, base_commit, evidence.inputs)
+        facts = await self._facts(where, asked, rules, head)
+        facts = msgspec.structs.replace(
+            facts,
+            path_missing=bool(evidence.inputs.missing),
+            chain=binding.chain(parts),
+            barred=barred,
+            unknown_authors=unknown,
+        )
+        reviews = await self._reviews(asked, rules)
+        return Dossier(
+            where=where,
+            asked=asked,
+            facts=facts,
+            parts=parts,
+            branch=where.environment.branch if facts.on_branch else await self._branch(asked),
+            head=head,
+            config_commit=config_commit,
+            base_commit=base_commit,
+            after={each: await self._inputs_of(where, each, asked.commit) for each in rules.after},
+            persons=await self._persons(asked, rules, reviews),
+            reviews=reviews,
+        )
+
+    def _parts(self, commit: str, evidence: Evidence, rules: Rules) -> Parts:
+        return Parts(
             commit=commit,
             inputs=evidence.inputs_digest,
             config=binding.configuration(evidence.config_digest, rules),
             policy=policy.digest(self.policy, known_as(self.repository)),
         )
+
+    async def _facts(self, where: Place, asked: Asked, rules: Rules, head: str | None) -> Facts:
+        """Who asks for what, where it lies towards the branch, and what others say of it."""
+        name, commit = self.repository.full_name, asked.commit
         on_branch = head is not None and await self.forge.is_ancestor(name, commit, head)
-        base_commit = await self._base(asked)
-        barred, unknown = await self._authors(where, asked, rules, base_commit, evidence.inputs)
-        facts = Facts(
+        return Facts(
             command=asked.command,
             environment=where.title,
             commit=commit,
@@ -187,25 +215,7 @@ class Gatekeeper:
             on_branch=on_branch,
             behind=head is not None and not on_branch and not await self.forge.is_ancestor(name, head, commit),
             behind_said=asked.behind,
-            path_missing=bool(evidence.inputs.missing),
             checks=await self._checks(commit) if rules.checks else {},
-            chain=binding.chain(parts),
-            barred=barred,
-            unknown_authors=unknown,
-        )
-        reviews = await self._reviews(asked, rules)
-        return Dossier(
-            where=where,
-            asked=asked,
-            facts=facts,
-            parts=parts,
-            branch=environment.branch if on_branch else await self._branch(asked),
-            head=head,
-            config_commit=config_commit,
-            base_commit=base_commit,
-            after={each: await self._inputs_of(where, each, commit) for each in rules.after},
-            persons=await self._persons(asked, rules, reviews),
-            reviews=reviews,
         )
 
     def _request(self, change: PullRequest | None) -> Request | None:

@@ -34,10 +34,7 @@ async def is_guest(setup: Setup, where: Place) -> bool:
     if not named or manifests.PROJECT_LABEL in labels:
         raise _taken(name)
     bound = environment.config.get("service_account") == manifests.account_name(environment.name)
-    let_in = (
-        labels.get(manifests.TARGET_LABEL) == "true" or labels.get(manifests.MANAGED_BY_LABEL) == manifests.MANAGED_BY
-    )
-    if bound and not let_in:
+    if bound and not _lets_in(labels):
         raise UserError(
             "namespace_unlabelled",
             f"the namespace `{name}` exists, and the operator has not let Sluice in: "

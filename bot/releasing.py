@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot import pinning
 from bot.context import Context, known_as
-from bot.core import binding, gates, people, policy, quorum, releases, repoconfig
+from bot.core import binding, gates, looking, people, policy, quorum, releases, repoconfig
 from bot.core import rules as core_rules
 from bot.core.arrivals import follow_call
 from bot.core.binding import Parts
@@ -32,9 +32,7 @@ from bot.store.deployments import Place, Wish, patience
 from bot.store.transactions import Store, Transaction
 from models import Deployment, Environment, Repository
 
-LOOK_AGAIN = timedelta(seconds=60)  # at what waits, should nothing ring for it
 LOOKED_AT = 100  # commits whose files are asked for, to know whose changes they are
-TROUBLE = timedelta(seconds=10)  # the same where the forge did not answer
 NOT_SUCCEEDED = tuple(phase for phase in Phase if phase is not Phase.SUCCEEDED)
 OWN_STATUSES = "sluice/"  # never a gate
 PUSH = "push"
@@ -422,10 +420,12 @@ class Gatekeeper:
             found = await self.reachable(await self.again(deployment))
         except TemporaryError as trouble:
             logger.info("could not judge", deployment=str(deployment.id), why=str(trouble))
-            return self.store.clock() + TROUBLE
+            async with self.store.read() as session:
+                waiting = await deployments.how_many_wait(session)
+            return looking.after_trouble(self.store.clock(), delay=trouble.delay, waiting=waiting)
         except UserError as error:
             logger.warning("could not judge", deployment=str(deployment.id), why=error.message)
-            return self.store.clock() + LOOK_AGAIN
+            return self.store.clock() + looking.SELDOM
         async with self.store.write() as tx:
             await deployments.one_at_a_time(tx.session, deployment.environment_id)
             row = await leases.owned(tx.session, deployment)
@@ -457,7 +457,8 @@ class Gatekeeper:
         await self._heed_reviews(tx, found, row)
         stand = await stands.read(tx.session, found.where.environment)
         changes = releases.decide(stand, await self._moved(tx.session, found, row))
-        verdict = await self.judge(tx.session, found, tx.now)
+        facts = await self.facts(tx.session, found, tx.now)
+        verdict = gates.judge(facts)
         if not changes:
             if verdict.outcome == GO and found.branch is None:
                 return tx.now
@@ -471,7 +472,8 @@ class Gatekeeper:
         if found.stale:
             await self._newest(tx, found, row)
         await _note(tx, found.where, row, verdict)
-        return tx.now + LOOK_AGAIN
+        waiting = await deployments.how_many_wait(tx.session)
+        return looking.due(facts, verdict, since=row.created_at, waiting=waiting)
 
     async def _newest(self, tx: Transaction, found: Dossier, row: Deployment) -> None:
         """What a push brought and ended, or fell behind, is followed by the newest of the branch."""

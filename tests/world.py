@@ -51,10 +51,12 @@ from models import (
     UnifiedEvent,
 )
 
+CHECKS = ("status", "check_run")  # events that come back for everything that Sluice says itself
+QUIET = tuple(event for event in EVENTS if event not in CHECKS)
 DEADLINE = 60.0  # on a machine with much else to do; else it is a second or two
 LOOK_EVERY = 0.02
 CUT_OFF = "ASGI callable returned without completing response."  # the sandbox, when it is told to cut
-WORK = frozenset({"push", "config", "config-arrived", "stirred"})  # what nobody asked for in words
+WORK = frozenset({"push", "config", "config-arrived", "stirred", "checked"})  # what nobody asked for in words
 TERMINAL = ("success", "failure", "error")
 ENVIRONMENTS = ("development", "staging", "production")
 PEOPLE = {"alice": "admin", "maia": "maintain", "dave": "write", "vera": "read"}  # and eve, whom nobody invited
@@ -306,14 +308,21 @@ class Place:
             self.add_hook(name)
         return name
 
-    def add_hook(self, repository: str, url: str = "", secret: str = "", content_type: str = "json") -> None:
+    def add_hook(
+        self,
+        repository: str,
+        url: str = "",
+        secret: str = "",
+        content_type: str = "json",
+        events: Sequence[str] = QUIET,
+    ) -> None:
         """Have a repository send its webhooks, by default with the forge-wide secret."""
         config = {
             "url": url or f"{self.url}/webhooks/github",
             "secret": secret or self.town.webhook_secret,
             "content_type": content_type,
         }
-        body = {"name": "web", "active": True, "events": list(EVENTS), "config": config}
+        body = {"name": "web", "active": True, "events": list(events), "config": config}
         headers = {"Authorization": f"Bearer {self.town.token}"}
         url = f"{self.town.forge.url}/repos/{repository}/hooks"
         self.http.post(url, json=body, headers=headers).raise_for_status()

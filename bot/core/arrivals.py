@@ -4,7 +4,7 @@ from uuid import UUID
 
 from bot.core.calls import Call
 
-FOLLOW, STIRRED = "follow", "stirred"
+FOLLOW, STIRRED, CHECKED = "follow", "stirred", "checked"
 
 
 def follow_call(
@@ -32,4 +32,15 @@ def stirred_call(forge: str, repository: str, number: int, key: str, actor: str)
         key=f"{forge}:{repository}:pull:{number}:stirred:{key}",
         actor=actor,
         arguments={"number": number},
+    )
+
+
+def checked_call(forge: str, repository: str, commit: str, name: str, actor: str) -> Call:
+    """Look again at what waits for a check that ended on a commit."""
+    return Call(
+        kind="work",
+        name=CHECKED,
+        key=f"{forge}:{repository}:commit:{commit}:checked:{name}",
+        actor=actor,
+        arguments={"commit": commit, "name": name},
     )

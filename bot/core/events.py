@@ -75,17 +75,28 @@ class Commented(msgspec.Struct, frozen=True, kw_only=True, tag="commented"):
 class Reviewed(msgspec.Struct, frozen=True, kw_only=True, tag="reviewed"):
     """Somebody approved a pull request with the forge's own review, or asked for changes.
 
-    Gitea tells neither which review it was nor of which commit: both are None, and `Forge.reviews` knows.
+    Or a review was `dismissed`; then the actor is who did that. Gitea tells of no dismissal, and neither which review
+    it was nor of which commit: both are None, and `Forge.reviews` knows.
     """
 
     repository: Repository
     number: int
     review_id: str | None
     commit: str | None
-    verdict: str  # approved | changes_requested
+    verdict: str  # approved | changes_requested | dismissed
     actor: str
     actor_is_bot: bool
     actor_id: str = ""
 
 
-Event = Pushed | PullRequestChanged | Commented | Reviewed
+class Checked(msgspec.Struct, frozen=True, kw_only=True, tag="checked"):
+    """A check of somebody else's came to its end on a commit: a status, or a check run. `name` is what configs say."""
+
+    repository: Repository
+    commit: str
+    name: str
+    state: str  # success | failure
+    actor: str
+
+
+Event = Pushed | PullRequestChanged | Commented | Reviewed | Checked

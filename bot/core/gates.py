@@ -269,13 +269,23 @@ def _checks(facts: Facts) -> Reason | None:
     return refuses("checks_missing", f"checks are not green on {_commit(facts)}; {then}", reasons, waits=facts.patient)
 
 
+def asks_for(verdict: Verdict, check: str) -> bool:
+    """Whether it is a check that this verdict looked at."""
+    leaves = (leaf for reason in verdict.reasons if reason.code == "checks_missing" for leaf in reason.reasons)
+    return any(leaf.text.startswith(f"{_shown(check)} ") for leaf in leaves)
+
+
 def _check(name: str, state: str | None, *, patient: bool) -> Reason:
-    shown = code(name, 100)
+    shown = _shown(name)
     if state == "success":
         return passes("checks_missing", f"{shown} is green")
     if state == "failure":
         return refuses("check_failed", f"{shown} failed; mend it, or run it again", waits=patient)
     return refuses("check_pending", f"{shown} {'runs' if state else 'has not reported yet'}", waits=patient)
+
+
+def _shown(check: str) -> str:
+    return code(check, 100)
 
 
 def _approvals(facts: Facts) -> Reason | None:

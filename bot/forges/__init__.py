@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, quote
 import msgspec
 
 from bot.core.errors import Undecodable
+from bot.core.events import Checked, Repository
 
 T = TypeVar("T")
 
@@ -146,6 +147,16 @@ def worst(states: Iterable[tuple[str, str]]) -> dict[str, str]:
         if not name.startswith(OWN_CONTEXT):
             found[name] = max(found.get(name, "success"), state, key=order.index)
     return found
+
+
+def checked(
+    repository: Repository, commit: str, name: str, state: str, states: Mapping[str, str], actor: str
+) -> Checked | None:
+    """The event of a check that ended; None for one that goes on, and for Sluice's own."""
+    known = states.get(state, "failure")
+    if known == "pending" or name.startswith(OWN_CONTEXT):
+        return None
+    return Checked(repository=repository, commit=commit, name=clean(name), state=known, actor=clean(actor))
 
 
 def mode_of(mode: str) -> str:

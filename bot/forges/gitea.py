@@ -10,7 +10,7 @@ import msgspec
 
 from bot.core.deployments import Phase
 from bot.core.errors import BranchMoved, ConfigError, TemporaryError, UserError
-from bot.core.events import Commented, Event, PullRequestChanged, Pushed, Repository, Reviewed
+from bot.core.events import Checked, Commented, Event, PullRequestChanged, Pushed, Repository, Reviewed
 from bot.core.ports import (
     Access,
     Account,
@@ -34,6 +34,7 @@ from bot.forges import (
     account_id,
     any_branch_path,
     branch_path,
+    checked,
     clean,
     commit_or_none,
     decode,
@@ -71,6 +72,7 @@ EVENTS = (
     "pull_request_sync",
     "pull_request_comment",
     "pull_request_review",
+    "status",
 )
 PAGE = 50
 GHOST = "Ghost"
@@ -186,6 +188,14 @@ class _ReviewType(msgspec.Struct):
 
 class _ReviewEvent(_PullEvent, kw_only=True):
     review: _ReviewType
+
+
+class _StatusEvent(msgspec.Struct):
+    sha: Commit
+    context: str
+    state: str
+    repository: _Repo
+    sender: _User
 
 
 class _Review(msgspec.Struct):
@@ -957,6 +967,12 @@ def _commented(raw: bytes, server: str) -> Commented | None:
 
 
 # The second names are those of X-Gitea-Event-Type, which some versions and proxies put into X-Gitea-Event.
+def _status_set(raw: bytes, server: str) -> Checked | None:
+    event = decode(raw, _StatusEvent)
+    repository = _repository(event.repository, server)
+    return checked(repository, event.sha, event.context, event.state, CHECKS, event.sender.login)
+
+
 _READERS = {
     "push": _pushed,
     "delete": _deleted,
@@ -968,4 +984,5 @@ _READERS = {
     "pull_request_rejected": _reviewed,
     "pull_request_review_approved": _reviewed,
     "pull_request_review_rejected": _reviewed,
+    "status": _status_set,
 }

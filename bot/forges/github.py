@@ -9,7 +9,7 @@ import msgspec
 
 from bot.core.deployments import Phase
 from bot.core.errors import BranchMoved, UserError
-from bot.core.events import Commented, Event, PullRequestChanged, Pushed, Repository, Reviewed
+from bot.core.events import Checked, Commented, Event, PullRequestChanged, Pushed, Repository, Reviewed
 from bot.core.ports import (
     Access,
     Account,
@@ -33,6 +33,7 @@ from bot.forges import (
     account_id,
     any_branch_path,
     branch_path,
+    checked,
     clean,
     commit_or_none,
     decode,
@@ -62,7 +63,7 @@ from bot.registry import forge
 T = TypeVar("T")
 
 API = "https://api.github.com"
-EVENTS = ("push", "pull_request", "issue_comment", "commit_comment", "pull_request_review")
+EVENTS = ("push", "pull_request", "issue_comment", "commit_comment", "pull_request_review", "status", "check_run")
 PAGE = 100
 MOST_FILES = 300  # of a commit, in one answer
 GHOST = "ghost"  # whom GitHub names where an account was deleted
@@ -212,6 +213,27 @@ class _ReviewEvent(msgspec.Struct):
     review: _Review
     pull_request: _Pull
     repository: _Repo
+    sender: _User
+
+
+class _StatusEvent(msgspec.Struct):
+    sha: Commit
+    context: str
+    state: str
+    repository: _Repo
+    sender: _User
+
+
+class _ToldCheck(msgspec.Struct):
+    name: str
+    head_sha: Commit
+    conclusion: str | None = None
+
+
+class _CheckEvent(msgspec.Struct):
+    check_run: _ToldCheck
+    repository: _Repo
+    sender: _User
 
 
 class _Membership(msgspec.Struct):
@@ -903,10 +925,12 @@ def _commented_on_commit(raw: bytes) -> Commented | None:
 
 
 def _reviewed(raw: bytes) -> Reviewed | None:
-    if decode(raw, _Action).action != "submitted":
+    told = decode(raw, _Action).action
+    if told not in ("submitted", "dismissed"):
         return None
     event = decode(raw, _ReviewEvent)
-    verdict, user = VERDICTS.get(event.review.state.lower()), event.review.user
+    verdict = VERDICTS.get(event.review.state.lower())
+    user = event.sender if told == "dismissed" else event.review.user
     if verdict is None or user is None:
         return None
     return Reviewed(
@@ -921,10 +945,26 @@ def _reviewed(raw: bytes) -> Reviewed | None:
     )
 
 
+def _status_set(raw: bytes) -> Checked | None:
+    event = decode(raw, _StatusEvent)
+    return checked(_repository(event.repository), event.sha, event.context, event.state, CHECKS, event.sender.login)
+
+
+def _check_run(raw: bytes) -> Checked | None:
+    """What became of somebody's check run; while one goes on, nothing opens by it."""
+    if decode(raw, _Action).action != "completed":
+        return None
+    event = decode(raw, _CheckEvent)
+    run, by = event.check_run, event.sender.login
+    return checked(_repository(event.repository), run.head_sha, run.name, run.conclusion or "", CHECKS, by)
+
+
 _READERS = {
     "push": _pushed,
     "pull_request": _changed,
     "issue_comment": _commented,
     "commit_comment": _commented_on_commit,
     "pull_request_review": _reviewed,
+    "status": _status_set,
+    "check_run": _check_run,
 }

@@ -144,6 +144,12 @@ async def waiting(session: AsyncSession, environment_id: UUID) -> Deployment | N
     return (await session.execute(query)).scalar_one_or_none()
 
 
+async def how_many_wait(session: AsyncSession) -> int:
+    """How many deployments wait, wherever."""
+    query = sa.select(sa.func.count()).select_from(Deployment).where(Deployment.status == Phase.WAITING)
+    return (await session.execute(query)).scalar_one()
+
+
 async def pushers(session: AsyncSession, environment_id: UUID) -> set[str]:
     """The accounts whose pushes changed an environment since something was last let through to it."""
     last = await newest(session, environment_id, without=NOT_LET_THROUGH)

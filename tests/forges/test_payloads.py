@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from bot.core.events import Commented, Event, PullRequestChanged, Pushed, Reviewed
+from bot.core.events import Checked, Commented, Event, PullRequestChanged, Pushed, Reviewed
 from bot.forges import Undecodable
 from bot.forges.gitea import Gitea
 from bot.forges.github import GitHub
@@ -41,7 +41,7 @@ def test_every_payload_becomes_the_event_beside_it(path: Path) -> None:
 
 
 def test_all_payloads_are_there() -> None:
-    assert len(FILES) == 34
+    assert len(FILES) == 39
 
 
 @pytest.mark.parametrize("path", FILES, ids=[f"{path.parent.name}/{path.stem}" for path in FILES])
@@ -171,7 +171,7 @@ def test_other_actions_are_not_for_us(action: str) -> None:
         assert parse("gitea/pull_request", {"action": action}) is None
 
 
-@pytest.mark.parametrize("event", ["ping", "star", "check_run", "meta", "PUSH", "", "push.x", "../push"])
+@pytest.mark.parametrize("event", ["ping", "star", "meta", "PUSH", "", "push.x", "../push"])
 def test_other_events_are_not_for_us_whatever_their_body(event: str) -> None:
     for forge in FORGES.values():
         assert forge.parse(event, {}, b"\xff[[[") is None
@@ -251,6 +251,41 @@ def test_giteas_own_accounts_are_bots() -> None:
     assert event.actor_is_bot is True
 
 
+# Checks.
+
+
+def status(forge: str, **changes: Any) -> Event | None:
+    """GitHub's example, or what Gitea 1.26 sends (`CommitStatusPayload` of its sources)."""
+    if forge == "github":
+        return parse("github/status", load("github/status.success") | changes)
+    push = load("gitea/push.branch_moved")
+    told = {"sha": "a" * 40, "context": "ci/test", "state": "success", "id": 7, "description": "", "target_url": ""}
+    return parse("gitea/status", {**told, "repository": push["repository"], "sender": push["sender"], **changes})
+
+
+@pytest.mark.parametrize("forge", FORGES)
+@pytest.mark.parametrize(
+    ("state", "context", "told"),
+    [
+        ("success", "ci/test", "success"),
+        ("failure", "ci/test", "failure"),
+        ("error", "ci/test", "failure"),
+        ("pending", "ci/test", None),
+        ("success", "sluice/production", None),
+        ("failure", "sluice/config", None),
+    ],
+)
+def test_the_end_of_a_check(forge: str, state: str, context: str, told: str | None) -> None:
+    event = status(forge, state=state, context=context)
+    assert (event.name, event.state) == (context, told) if isinstance(event, Checked) else event is told is None
+
+
+def test_a_check_run_of_our_own_is_none() -> None:
+    payload = load("github/check_run.completed")
+    payload["check_run"]["name"] = "sluice/production"
+    assert parse("github/check_run", payload) is None
+
+
 # Bodies that nobody should send: Undecodable, never another error.
 
 HOSTILE = {
@@ -270,7 +305,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("event", ["push", "pull_request", "issue_comment"])
+@pytest.mark.parametrize("event", ["push", "pull_request", "issue_comment", "check_run", "status"])
 def test_hostile_bodies(name: str, event: str) -> None:
     for forge in FORGES.values():
         for headers in ({}, {"content-type": "application/json"}, {"content-type": "x" * 1000}):

@@ -8,11 +8,12 @@ from typing import Any
 import structlog
 
 from bot import pinning
-from bot.core import adoption
+from bot.core import adoption, sightings
 from bot.core.deployments import UNSETTLED
 from bot.core.errors import BotError, StaleObject
 from bot.core.ports import Cluster
 from bot.core.settling import ResourceStatus, resource_status
+from bot.core.sightings import Sighting
 from bot.credentials import Credentials
 from bot.flux.observer import Gone, Known, Named, Seen
 from bot.objects import KIND_OF, TYPE_OF
@@ -84,7 +85,7 @@ class Observations:
             await self.gone(gone)
 
     async def changed(self, seen: Seen) -> None:
-        """An object is as `seen` now."""
+        """An object is as `seen` now; or was, if the row says something newer: then the cluster is asked."""
         if seen.kind == CHART:
             await self._chart(seen.object["metadata"])
             return
@@ -92,27 +93,43 @@ class Observations:
             row = await self._row(tx, seen.kind, seen.namespace, seen.name)
             if row is None:
                 return
-            await self._update(tx, row, seen)
-            await initialization.look(tx, row.project_id)
-            await self._ring(tx, row)
-            suspect = await gates.says_otherwise(tx, row, seen.object) is not None
-            if not suspect:
-                await self._mended(tx, row, seen.object)
+            late = sightings.is_late(_sighting(seen), sightings.noted(row.uid, row.config))
+            suspect = not late and await self._take(tx, row, seen)
+        if late:
+            await self._look(seen.kind, row)
         if suspect:
             await self._compare(seen)
 
     async def gone(self, gone: Gone) -> None:
-        """An object is there no more."""
+        """An object is there no more; if the row is about another of that name, the cluster is asked."""
         if gone.kind == CHART:
             return  # its release tells
         async with self.store.write() as tx:
             row = await self._row(tx, gone.kind, gone.namespace, gone.name)
             if row is None or row.uid is None:
                 return  # not ours, or not made yet
-            await self._lost(tx, row)
-            await initialization.look(tx, row.project_id)
-            await self._ring(tx, row)
-            await disabling.ring(tx, row.project_id)
+            late = row.uid != gone.uid
+            if not late:
+                await self._leave(tx, row)
+        if late:
+            await self._look(gone.kind, row)
+
+    async def _take(self, tx: Transaction, row: GitopsResource, seen: Seen) -> bool:
+        """The row says what was seen; whether it looks as if another hand had moved a pin."""
+        await self._update(tx, row, seen)
+        await initialization.look(tx, row.project_id)
+        await self._ring(tx, row)
+        if await gates.says_otherwise(tx, row, seen.object) is not None:
+            return True
+        await self._mended(tx, row, seen.object)
+        return False
+
+    async def _leave(self, tx: Transaction, row: GitopsResource) -> None:
+        """The row says that the object is gone."""
+        await self._lost(tx, row)
+        await initialization.look(tx, row.project_id)
+        await self._ring(tx, row)
+        await disabling.ring(tx, row.project_id)
 
     async def _chart(self, metadata: dict[str, Any]) -> None:
         """A release's chart changed: who waits for the release looks at both."""
@@ -135,17 +152,41 @@ class Observations:
                 logger.warning("could not look at an object", name=f"{row.namespace}/{row.name}", why=str(error))
 
     async def _look(self, kind: str, row: GitopsResource) -> None:
+        """Ask the cluster itself. The answer counts if nothing was told since `row` was read, or if it is newer."""
+        before = sightings.noted(row.uid, row.config)
         found = await self.port.get(kind, row.namespace, row.name)
-        place = {"cluster": self.cluster, "kind": kind, "namespace": row.namespace, "name": row.name}
-        if found is None:
-            await self.gone(Gone(**place, uid=row.uid))
-            return
+        seen = None if found is None else self._seen(kind, found)
+        async with self.store.write() as tx:
+            again = await self._row(tx, kind, row.namespace, row.name)
+            suspect = again is not None and await self._answered(tx, again, before, seen)
+        if suspect and seen is not None:
+            await self._compare(seen)
+
+    async def _answered(self, tx: Transaction, row: GitopsResource, before: Sighting, seen: Seen | None) -> bool:
+        known = sightings.noted(row.uid, row.config)
+        if seen is None:
+            if known == before and row.uid is not None:
+                await self._leave(tx, row)
+            return False
+        if known != before and not sightings.is_newer(_sighting(seen), known):
+            return False  # what was told meanwhile is newer
+        return await self._take(tx, row, seen)
+
+    def _seen(self, kind: str, found: dict[str, Any]) -> Seen:
         metadata = found["metadata"]
-        version = metadata["resourceVersion"]
-        await self.changed(Seen(**place, uid=metadata["uid"], resource_version=version, object=found))
+        return Seen(
+            cluster=self.cluster,
+            kind=kind,
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=metadata["uid"],
+            resource_version=metadata["resourceVersion"],
+            object=found,
+        )
 
     async def _row(self, tx: Transaction, kind: str, namespace: str, name: str) -> GitopsResource | None:
-        return await projects.object_row(tx.session, self.cluster, TYPES[kind], namespace, name)
+        """For writing: of two that tell at once, one waits and sees what the other noted."""
+        return await projects.object_row(tx.session, self.cluster, TYPES[kind], namespace, name, for_update=True)
 
     # What an object says of itself.
 
@@ -155,6 +196,7 @@ class Observations:
             await _note_theirs(tx, row, seen.object)
         await self._tell_spec(tx, row, seen)
         await self._tell_status(tx, row, status)
+        row.config = {**row.config, sightings.VERSION: seen.resource_version}
         row.uid, row.status, row.status_reason = seen.uid, status.status, status.reason
         row.status_message, row.last_status_update_at = status.message, tx.now
         row.error_message = status.message if status.status in ("failed", "stalled") else None
@@ -251,6 +293,10 @@ class Observations:
         pin = await projects.live_pin(tx.session, row.environment_id)
         if mark != commit or (pin is not None and pin.commit_hash == commit):
             await gates.holds(tx, row)
+
+
+def _sighting(seen: Seen) -> Sighting:
+    return Sighting(seen.uid, seen.resource_version)
 
 
 async def _note_theirs(tx: Transaction, row: GitopsResource, found: dict[str, Any]) -> None:

@@ -66,13 +66,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The same with this version's tables: a copy of one that was migrated once."""
     if request.param == "sqlite":
-        (tmp_path / "sluice.db").write_bytes(_migrated_file())
+        (tmp_path / "sluice.db").write_bytes(migrated_file())
         return f"sqlite+aiosqlite:///{tmp_path}/sluice.db"
     return new_database(_migrated_database())
 
 
 @cache
-def _migrated_file() -> bytes:
+def migrated_file() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         migrate(f"sqlite+aiosqlite:///{folder}/new.db")
         return (Path(folder) / "new.db").read_bytes()

@@ -34,14 +34,9 @@ STEPS = (
     Step("verify_resources", "Verify the resources", 35),
     Step("report", "Report", 5),
 )
-VERIFY, REPORT = STEPS[-2:]
+SETUP, VERIFY, REPORT = STEPS[-3:]
+WRITTEN = "written"  # in the details of the step that writes objects: the version of each, as the API server answered
 GRACE = timedelta(minutes=1)  # beyond the last deployment's own deadline
-_BY_NAME = {step.name: step for step in STEPS}
-
-
-def step_named(name: str) -> Step:
-    """A step by its name."""
-    return _BY_NAME[name]
 
 
 class Stand(msgspec.Struct, frozen=True):
@@ -72,9 +67,15 @@ def stands(step: Step, *, status: str, same_basis: bool, unfinished: bool) -> bo
 # What the objects say.
 
 
+def written_key(cluster: str, kind: str, name: str) -> str:
+    """Under which name the version of a written object is kept; `name` with its namespace."""
+    return f"{cluster}/{kind}/{name}"
+
+
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """A Flux object as it was seen last, and the deployment that goes through it; `fresh` if seen since the step began.
 
+    `current` says that it was seen as this `/enable` wrote it, or later: what is known may be of the spec before.
     `phase` is None where there was nothing to deploy: the environment is pinned, or not Sluice's to move.
     """
 
@@ -83,6 +84,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     message: str | None = None
     fresh: bool = False
+    current: bool = True
     phase: Phase | None = None
     phase_code: str | None = None
     phase_message: str | None = None
@@ -90,7 +92,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ready(self) -> bool:
         """Ready, and what was wished for is live: what is known of an object may be older than the wish."""
-        return self.status == "ready" and self.phase in (None, Phase.SUCCEEDED)
+        return self.current and self.status == "ready" and self.phase in (None, Phase.SUCCEEDED)
 
 
 class Underway(msgspec.Struct, frozen=True):
@@ -139,7 +141,8 @@ def _broken(resource: Resource) -> Broken | None:
         return Broken("verify_timed_out", f"{resource.name}: {resource.phase_message or 'not ready in time'}")
     if resource.phase in (Phase.FAILED, Phase.REJECTED, Phase.CANCELLED):
         return Broken(resource.phase_code or "apply_failed", f"{resource.name}: {resource.phase_message or 'failed'}")
-    if resource.phase is None and resource.fresh and resource.status in ("failed", "stalled"):
+    told = resource.fresh and resource.current
+    if resource.phase is None and told and resource.status in ("failed", "stalled"):
         code = _CODES.get(resource.reason or "", "stalled" if resource.status == "stalled" else "apply_failed")
         return Broken(code, f"{resource.name}: {resource.message or resource.status}")
     return None
@@ -199,7 +202,7 @@ _PUSHED = "and push it: this goes on by itself then, or with `/enable`"
 _SHOWN = "the operator of the cluster does what is shown, then `/enable` again."
 _NAMED = "the operator sets what is named, then `/enable` again."
 _ALLOWED = "take it out of `.sluice.yaml`, or have the operator allow it (`SLUICE_POLICY_FILE`), then `/enable` again."
-_REMEDIES = {
+REMEDIES = {
     "access_missing": f"give Sluice's account the right to write in this repository, {_AGAIN}.",
     "apply_failed": f"mend what Flux names, {_PUSHED}.",
     "branch_missing": f"make the branch, or name another in `.sluice.yaml`, {_AGAIN}.",
@@ -256,9 +259,4 @@ _REMEDIES = {
 
 def remedy(code: str) -> str:
     """What to do about a failure, as a sentence."""
-    return _REMEDIES.get(code, f"mend what is named, {_AGAIN}.")
-
-
-def explained() -> Collection[str]:
-    """The codes that have a remedy of their own."""
-    return _REMEDIES.keys()
+    return REMEDIES.get(code, f"mend what is named, {_AGAIN}.")

@@ -6,7 +6,7 @@ from typing import Any
 from bot.core import manifests
 from bot.core.errors import UserError
 from bot.core.manifests import Manifest
-from bot.core.ports import Cluster
+from bot.core.ports import Cluster, Written
 from bot.enabling.setup import Setup
 from bot.store import projects
 from bot.store.deployments import Place
@@ -62,7 +62,7 @@ def _taken(name: str) -> UserError:
     return UserError("namespace_taken", f"the namespace `{name}` exists and is not this project's")
 
 
-async def write(cluster: Cluster, manifest: Manifest) -> None:
+async def write(cluster: Cluster, manifest: Manifest) -> Written:
     """Write one object; every field of its spec must be there afterwards."""
     what = f"{manifest['kind']} {manifest['metadata']['name']}"
     try:
@@ -74,6 +74,7 @@ async def write(cluster: Cluster, manifest: Manifest) -> None:
     for field, value in manifest.get("spec", {}).items():
         if not _kept(value, written.object.get("spec", {}).get(field)):
             raise UserError("not_kept", f"the cluster did not keep `spec.{field}` of {what}: is its CRD older?")
+    return written
 
 
 def _kept(wanted: Any, found: Any) -> bool:

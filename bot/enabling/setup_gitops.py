@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bot import charts, objects
-from bot.core import manifests
+from bot.core import initialization, manifests
 from bot.core.errors import UserError
 from bot.core.manifests import Manifest
 from bot.enabling import cluster
@@ -31,21 +31,21 @@ class Made:
     names: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in LISTS})
     adopted: list[str] = field(default_factory=list)  # what others keep: nothing is written there
     errors: list[UserError] = field(default_factory=list)
-    _written: set[tuple[str, str, str]] = field(default_factory=set)
+    versions: dict[str, str] = field(default_factory=dict)  # by cluster, kind and name: as it was written
 
-    def note(self, cluster: str, manifest: Manifest) -> None:
+    def note(self, cluster: str, manifest: Manifest, version: str) -> None:
         """One object was written and read back."""
-        self._written.add(_key(cluster, manifest))
+        self.versions[_key(cluster, manifest)] = version
         if manifest["kind"] in self.names:
             self.names[manifest["kind"]].append(_name(manifest))
 
     def has(self, cluster: str, manifest: Manifest) -> bool:
         """Environments share a namespace and their branches' sources: those are written once."""
-        return _key(cluster, manifest) in self._written
+        return _key(cluster, manifest) in self.versions
 
 
-def _key(cluster: str, manifest: Manifest) -> tuple[str, str, str]:
-    return cluster, manifest["kind"], _name(manifest)
+def _key(cluster: str, manifest: Manifest) -> str:
+    return initialization.written_key(cluster, manifest["kind"], _name(manifest))
 
 
 def _name(manifest: Manifest) -> str:
@@ -59,7 +59,7 @@ async def setup_gitops(setup: Setup) -> dict[str, Any]:
     if made.errors:
         texts = dict.fromkeys(error.message for error in made.errors)
         raise UserError(made.errors[0].code, "; ".join(texts))
-    return {"said": _counted(made), "adopted": made.adopted, **_listed(made)}
+    return {"said": _counted(made), "adopted": made.adopted, initialization.WRITTEN: made.versions, **_listed(made)}
 
 
 def _listed(made: Made) -> dict[str, list[str]]:
@@ -95,8 +95,8 @@ async def _environment(setup: Setup, where: Place, made: Made) -> None:
         if guest and manifest == _target(where):
             continue  # it is there, and others' to keep
         if not made.has(name, manifest):
-            await cluster.write(setup.ctx.cluster(name), manifest)
-            made.note(name, manifest)
+            written = await cluster.write(setup.ctx.cluster(name), manifest)
+            made.note(name, manifest, written.resource_version)
 
 
 async def _wanted(setup: Setup, where: Place) -> list[Manifest]:

@@ -9,10 +9,22 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.core import initialization, manifests
+from bot.core import initialization, manifests, sightings
 from bot.core.deployments import UNSETTLED, Phase, commit_of
 from bot.core.errors import TemporaryError, UserError
-from bot.core.initialization import COMPLETED, FAILED, PENDING, REPORT, RUNNING, STEPS, VERIFY, Resource, Step
+from bot.core.initialization import (
+    COMPLETED,
+    FAILED,
+    PENDING,
+    REPORT,
+    RUNNING,
+    SETUP,
+    STEPS,
+    VERIFY,
+    WRITTEN,
+    Resource,
+    Step,
+)
 from bot.store import leases, log, outbox
 from bot.store.transactions import Transaction
 from models import Deployment, Environment, GitopsResource, Project, Repository, Run
@@ -319,7 +331,9 @@ async def _resources(session: AsyncSession, step: Row) -> list[Resource]:
     query = sa.select(GitopsResource).where(GitopsResource.id.in_(ids), GitopsResource.deleted_at.is_(None))
     rows = (await session.execute(query.order_by(GitopsResource.type.desc(), GitopsResource.name))).scalars().all()
     began = step.started_at or datetime.max.replace(tzinfo=UTC)
-    return [_resource(row, await _newest(session, row, began), began) for row in rows]
+    setup = sa.select(Row.details).where(Row.project_id == step.project_id, Row.step == SETUP.name)
+    written = (await session.execute(setup)).scalar_one().get(WRITTEN, {})
+    return [_resource(row, await _newest(session, row, began), began, written) for row in rows]
 
 
 async def _newest(session: AsyncSession, row: GitopsResource, began: datetime) -> Deployment | None:
@@ -333,14 +347,18 @@ async def _newest(session: AsyncSession, row: GitopsResource, began: datetime) -
     return (await session.execute(query.limit(1))).scalar_one_or_none()
 
 
-def _resource(row: GitopsResource, deployment: Deployment | None, began: datetime) -> Resource:
-    seen = row.last_status_update_at
+def _resource(
+    row: GitopsResource, deployment: Deployment | None, began: datetime, written: Mapping[str, str]
+) -> Resource:
+    seen, kind, name = row.last_status_update_at, KINDS[row.type], f"{row.namespace}/{row.name}"
+    version = written.get(initialization.written_key(row.cluster, kind, name))
     return Resource(
-        name=f"{KINDS[row.type]} `{row.namespace}/{row.name}`",
+        name=f"{kind} `{name}`",
         status=row.status,
         reason=row.status_reason,
         message=row.status_message,
         fresh=seen is not None and seen >= began,
+        current=sightings.has_reached(row.config.get(sightings.VERSION), version),
         phase=_phase(row, deployment),
         phase_code=deployment.reason if deployment else None,
         phase_message=deployment.message if deployment else None,

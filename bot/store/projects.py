@@ -188,7 +188,7 @@ async def _object_of(session: AsyncSession, environment_id: UUID, types: Sequenc
 
 
 async def object_row(
-    session: AsyncSession, cluster: str, type: str, namespace: str, name: str
+    session: AsyncSession, cluster: str, type: str, namespace: str, name: str, *, for_update: bool = False
 ) -> GitopsResource | None:
     """The row of a Flux object."""
     query = sa.select(GitopsResource).where(
@@ -198,7 +198,8 @@ async def object_row(
         GitopsResource.name == name,
         GitopsResource.deleted_at.is_(None),
     )
-    return (await session.execute(query)).scalar_one_or_none()
+    found = await session.execute(query.with_for_update() if for_update else query)
+    return found.scalar_one_or_none()
 
 
 async def unmoved(

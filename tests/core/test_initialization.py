@@ -23,13 +23,13 @@ from bot.core.initialization import (
     difference,
     progress,
     remedy,
-    step_named,
     verdict,
 )
 from tests.test_docs import RAISED
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
+STEP = {step.name: step for step in STEPS}
 
 
 # How far.
@@ -72,7 +72,7 @@ def test_a_hundred_percent_means_all(stands: list[Stand], expected: int) -> None
 )
 def test_what_need_not_be_done_again(name: str, facts: dict[str, Any], expected: bool) -> None:
     given = {"status": COMPLETED, "same_basis": True, "unfinished": True} | facts
-    assert initialization.stands(step_named(name), **given) is expected
+    assert initialization.stands(STEP[name], **given) is expected
 
 
 # What the objects say.
@@ -98,6 +98,12 @@ CASES: list[tuple[str, list[Resource], Any]] = [
         "Flux's words",
         [found(), found("Kustomization `a/b`", phase=Phase.FAILED, phase_code="path_not_found", phase_message="gone")],
         Broken("path_not_found", "Kustomization `a/b`: gone"),
+    ),
+    ("ready, as it was before it was written", [found(current=False)], Underway(0, "0 of 1 ready")),
+    (
+        "failed, as it was before it was written",
+        [found(status="failed", fresh=True, current=False)],
+        Underway(0, "0 of 1 ready"),
     ),
     ("too late", [found(phase=Phase.TIMED_OUT, phase_message="waits")], Broken("verify_timed_out", "k: waits")),
     ("failed, of before", [found(status="failed")], Underway(0, "0 of 1 ready")),
@@ -173,10 +179,10 @@ def test_every_failure_of_a_step_has_a_remedy() -> None:
     for path in (Path(__file__).parents[2] / "bot/enabling").glob("*.py"):
         raised |= set(RAISED.findall(path.read_text()))
     assert len(raised) > 5
-    assert raised - set(initialization.explained()) == set()
+    assert raised - set(initialization.REMEDIES) == set()
 
 
 def test_a_remedy_is_a_sentence() -> None:
-    for code in (*initialization.explained(), "never_heard_of"):
+    for code in (*initialization.REMEDIES, "never_heard_of"):
         assert remedy(code).endswith(".")
         assert "  " not in remedy(code)

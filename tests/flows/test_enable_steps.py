@@ -503,10 +503,13 @@ async def test_a_target_with_a_project(world: World) -> None:
 # Killed at any instruction.
 
 SLICES = 4  # so that they can be spread
-STRIDE = SLICES if os.environ.get("EVERY_STEP") else 24 * SLICES  # there are about 250, at 2 s each
+EVERY = bool(os.environ.get("EVERY_STEP"))
+STRIDE = SLICES if EVERY else 24 * SLICES  # there are about 250, at 2 s each
+PATIENCE = 300 if EVERY else 60  # seconds: all of them may be visited beside other work
 
 
 @pytest.mark.long
+@pytest.mark.timeout(7200 if EVERY else 120)
 @pytest.mark.parametrize("first", range(SLICES))
 async def test_killed_at_any_step(world: World, first: int) -> None:
     """After a commit or an outside call: the same objects, one comment, no event twice, everything is completed."""
@@ -518,7 +521,7 @@ async def test_killed_at_any_step(world: World, first: int) -> None:
         if died:
             await one.kill()
             await one.rise()
-        await one.settled(60)
+        await one.settled(PATIENCE)
         await _the_same(one)
         await one.end()
         if not died:
@@ -529,14 +532,14 @@ async def test_killed_at_any_step(world: World, first: int) -> None:
 async def _killed(world: World, step: int) -> bool:
     """Enable in a new repository, dying at that step; False if it was over before."""
     world.open_pull_request({"topic.txt": "x"}, "alice")
-    await world.settled(60)
+    await world.settled(PATIENCE)
     world.place.life.dies_at(step)
     world.write("/enable development", by="alice")
 
     async def dead_or_done() -> bool:
         return world.place.life.dead or (bool(await world.runs("enable")) and not await world.left())
 
-    await world.until(dead_or_done, 60)
+    await world.until(dead_or_done, PATIENCE)
     died = world.place.life.dead
     world.place.life.dies_at(None)
     return died

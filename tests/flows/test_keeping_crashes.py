@@ -9,7 +9,7 @@ from models import Deployment, Lock
 from tests.flows.test_rollback import holds, live_twice
 from tests.world import World, ends
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(7200 if os.environ.get("EVERY_STEP") else 600)]
 
 SEED = 20_261_122
 STORIES = {"rollback": 44, "resume": 40, "lock": 44, "unlock": 52}  # about how many steps each has

@@ -83,8 +83,8 @@ async def _work_in(tx: Transaction, delivery: Delivery, told: Event) -> tuple[st
 
 
 def _keyed(call: Call, delivery: Delivery) -> Call:
-    """A command is keyed by its comment; an event is only a hint, whose work looks at what is true when it runs."""
-    if call.comment_id is not None:
+    """A command is keyed by what was said; an event is only a hint, whose work looks at what is true when it runs."""
+    if call.comment_id is not None or call.kind == "command":
         return call
     return msgspec.structs.replace(call, key=f"{call.key}:{delivery.id}")
 

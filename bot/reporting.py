@@ -21,15 +21,17 @@ from bot.core.conversation import (
     StepRow,
     marker,
     render,
+    tame,
 )
 from bot.core.deployments import Phase, short
 from bot.core.errors import TemporaryError, UserError
-from bot.core.ports import CommitStatus, Forge
-from bot.core.reasons import from_json, markdown
+from bot.core.ports import Check, CommitStatus, Forge
+from bot.core.reasons import Verdict, from_json, markdown
 from bot.store import deployments, gates, initialization, leases, log, outbox, projects, runs
 from bot.store.transactions import Store
 from models import Deployment, Environment, Notification, Pin, Project, ProjectInitializationStep, Repository, Run
 
+REPORT_LIMIT = 60_000  # characters in a check
 SHOWN_RESULTS = 30
 SHOWN_PAST = 20  # deployments of a request to one environment
 IN_TURN = timedelta(seconds=5)  # a status that waits for an earlier one is rung for when that was said
@@ -73,12 +75,31 @@ class Reporter:
         if earlier is not None:
             self.store.bell.ring("report", earlier)
             return self.store.clock() + IN_TURN
+        if not await forge.set_check(repository.full_name, row.target, await self._check(row)):
+            await self._set_status(forge, repository, row)
+        await self._settle(row, "sent")
+        return None
+
+    async def _check(self, row: Notification) -> Check:
+        """The same as a check, which is asked for first: it has what is missing in it, and who can give it is asked."""
+        async with self.store.read() as session:
+            deployment = await session.get(Deployment, row.deployment_id) if row.deployment_id else None
+        waits = deployment is not None and row.phase == deployment.status == Phase.WAITING
+        verdict = from_json(deployment.gates) if deployment is not None and waits else Verdict()
+        return Check(
+            context=row.context,
+            phase=row.phase or "",
+            text=row.text or "",
+            key=f"{row.deployment_id or row.target}:{row.sequence}",
+            asks="approvals_missing" in {reason.code for reason in verdict.missing()},
+            report=tame(markdown(verdict), REPORT_LIMIT),
+        )
+
+    async def _set_status(self, forge: Forge, repository: Repository, row: Notification) -> None:
         status = CommitStatus(context=row.context, phase=row.phase or "", text=row.text or "")
         if not await self._said_already(forge, repository, row, status):
             await self._attempt(row)
             await forge.set_status(repository.full_name, row.target, status)
-        await self._settle(row, "sent")
-        return None
 
     async def _said_already(
         self, forge: Forge, repository: Repository, row: Notification, status: CommitStatus

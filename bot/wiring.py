@@ -19,13 +19,16 @@ from bot.credentials import Credentials
 from bot.deploying import Deployer
 from bot.flux.cluster import KubernetesCluster
 from bot.flux.observer import ByName, Observer
+from bot.forges import github_checks
+from bot.forges.github import GitHub, connect
 from bot.forges.github_app import GitHubApp
+from bot.forges.github_checks import CheckRuns
 from bot.forges.oauth import OAuth
 from bot.observing import CHART, OF_RELEASES, TYPES, Observations
 from bot.opening import Opener
 from bot.reporting import Reporter
 from bot.runner import Runner
-from bot.settings import Settings
+from bot.settings import ForgeSettings, Settings
 from bot.store import chain, desk
 from bot.store.database import Database
 from bot.store.desk import Desk
@@ -46,7 +49,15 @@ logger = structlog.get_logger()
 def make_forges(settings: Settings) -> dict[str, Forge]:
     """An adapter for each forge that is configured."""
     known = registry.forges()
-    return {name: known[name](each.url, each.token) for name, each in settings.forges.items()}
+    return {name: known[name](each.url, each.token, **_checks(name, each)) for name, each in settings.forges.items()}
+
+
+def _checks(name: str, each: ForgeSettings) -> dict[str, CheckRuns]:
+    """What only a GitHub App can do."""
+    if name != GitHub.name or each.app_id is None or each.app_private_key is None:
+        return {}
+    app = GitHubApp(each.url, each.app_id, each.app_private_key, rights=github_checks.RIGHTS)
+    return {"checks": CheckRuns(connect(each.url, None), app)}
 
 
 def make_clusters(settings: Settings) -> dict[str, KubernetesCluster]:

@@ -99,4 +99,18 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True, tag="checked"):
     actor: str
 
 
-Event = Pushed | PullRequestChanged | Commented | Reviewed | Checked
+class Pressed(msgspec.Struct, frozen=True, kw_only=True, tag="pressed"):
+    """Somebody pressed a button below a check of ours. `key` is what the check was about when they saw it."""
+
+    repository: Repository
+    commit: str
+    name: str
+    check_id: str
+    key: str
+    button: str  # approve | reject | again
+    actor: str
+    actor_is_bot: bool
+    actor_id: str = ""
+
+
+Event = Pushed | PullRequestChanged | Commented | Reviewed | Checked | Pressed

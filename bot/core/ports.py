@@ -80,6 +80,20 @@ class CommitStatus(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None
 
 
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """A status with more to it, for forges that have such. `asks`: it waits for somebody's yes or no.
+
+    `key` names what is said; the forge gives it back with what people answer. `report` is Markdown of ours.
+    """
+
+    context: str
+    phase: str
+    text: str
+    key: str
+    asks: bool = False
+    report: str = ""
+
+
 class ShownStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A status as the forge shows it, in its own words."""
 
@@ -159,6 +173,7 @@ class Forge(Protocol):
 
     # The telling half.
     async def set_status(self, repository: str, commit: str, status: CommitStatus) -> None: ...
+    async def set_check(self, repository: str, commit: str, check: Check) -> bool: ...  # once; False: set a status
     def shown(self, status: CommitStatus) -> ShownStatus: ...  # what set_status makes of it
     async def find_comment(self, repository: str, number: int, marker: str) -> str | None: ...
     async def create_comment(self, repository: str, number: int, body: str) -> str: ...

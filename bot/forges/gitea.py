@@ -14,6 +14,7 @@ from bot.core.events import Checked, Commented, Event, PullRequestChanged, Pushe
 from bot.core.ports import (
     Access,
     Account,
+    Check,
     CommitAuthor,
     CommitStatus,
     DeployKey,
@@ -565,6 +566,10 @@ class Gitea:
             await self._must_exist(repository, commit)  # Gitea answers 500 for a commit that it does not have
             raise
         answer.checked()
+
+    async def set_check(self, repository: str, commit: str, check: Check) -> bool:
+        """Gitea has no check runs: a status says it."""
+        return False
 
     def shown(self, status: CommitStatus) -> ShownStatus:
         """What `set_status` makes of a status: one of Gitea's states, and texts cut to our limits."""

@@ -1,18 +1,21 @@
 """GitHub and GitHub Enterprise Server: their webhooks, and their REST API."""
 
+from __future__ import annotations
+
 import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from bot.core.deployments import Phase
 from bot.core.errors import BranchMoved, UserError
-from bot.core.events import Checked, Commented, Event, PullRequestChanged, Pushed, Repository, Reviewed
+from bot.core.events import Checked, Commented, Event, Pressed, PullRequestChanged, Pushed, Repository, Reviewed
 from bot.core.ports import (
     Access,
     Account,
+    Check,
     CommitAuthor,
     CommitStatus,
     DeployKey,
@@ -25,6 +28,7 @@ from bot.core.ports import (
 )
 from bot.core.roles import Role
 from bot.forges import (
+    OWN_CONTEXT,
     RECENT,
     Commit,
     FullName,
@@ -60,6 +64,9 @@ from bot.forges.signatures import signed
 from bot.http import Client
 from bot.registry import forge
 
+if TYPE_CHECKING:
+    from bot.forges.github_checks import CheckRuns
+
 T = TypeVar("T")
 
 API = "https://api.github.com"
@@ -77,6 +84,8 @@ ACTIONS = {
     "converted_to_draft": "drafted",
     "ready_for_review": "ready",
 }
+BUTTONS = ("approve", "reject")  # on our check runs
+AGAIN = "again"  # GitHub's own button
 VERDICTS = {"approved": "approved", "changes_requested": "changes_requested", "dismissed": "dismissed"}
 CHECKS = {"success": "success", "pending": "pending", "neutral": "success", "skipped": "success"}
 STATES = {
@@ -225,15 +234,22 @@ class _StatusEvent(msgspec.Struct):
 
 
 class _ToldCheck(msgspec.Struct):
+    id: Id
     name: str
     head_sha: Commit
     conclusion: str | None = None
+    external_id: str | None = None
+
+
+class _Requested(msgspec.Struct):
+    identifier: str = ""
 
 
 class _CheckEvent(msgspec.Struct):
     check_run: _ToldCheck
     repository: _Repo
     sender: _User
+    requested_action: _Requested = msgspec.field(default_factory=_Requested)
 
 
 class _Membership(msgspec.Struct):
@@ -361,8 +377,16 @@ class GitHub:
     comment_limit = 65_536
     description_limit = 140
 
-    def __init__(self, url: str | None = None, token: str | None = None, *, client: Client | None = None) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        client: Client | None = None,
+        checks: CheckRuns | None = None,
+    ) -> None:
         self._http = client or connect(url, token)
+        self._checks = checks
         self._login: str | None = None
 
     def __repr__(self) -> str:
@@ -371,6 +395,8 @@ class GitHub:
     async def close(self) -> None:
         """Give the connections back."""
         await self._http.close()
+        if self._checks is not None:
+            await self._checks.close()
 
     # The intake half.
 
@@ -561,6 +587,10 @@ class GitHub:
         if status.url:
             body["target_url"] = status.url
         (await self._http.request("POST", f"{_repo(repository)}/statuses/{sha_path(commit)}", body=body)).checked()
+
+    async def set_check(self, repository: str, commit: str, check: Check) -> bool:
+        """Say it in a check run, where we have an App that may; only an App can make them."""
+        return self._checks is not None and await self._checks.show(repository, commit, check)
 
     def shown(self, status: CommitStatus) -> ShownStatus:
         """What `set_status` makes of a status: one of GitHub's four states, and texts cut to its limits."""
@@ -950,13 +980,29 @@ def _status_set(raw: bytes) -> Checked | None:
     return checked(_repository(event.repository), event.sha, event.context, event.state, CHECKS, event.sender.login)
 
 
-def _check_run(raw: bytes) -> Checked | None:
-    """What became of somebody's check run; while one goes on, nothing opens by it."""
-    if decode(raw, _Action).action != "completed":
+def _check_run(raw: bytes) -> Checked | Pressed | None:
+    """What became of somebody's check run (while one goes on, nothing opens by it), or a button below one of ours."""
+    told = decode(raw, _Action).action
+    if told not in ("completed", "requested_action", "rerequested"):
         return None
     event = decode(raw, _CheckEvent)
-    run, by = event.check_run, event.sender.login
-    return checked(_repository(event.repository), run.head_sha, run.name, run.conclusion or "", CHECKS, by)
+    run, by = event.check_run, event.sender
+    if told == "completed":
+        return checked(_repository(event.repository), run.head_sha, run.name, run.conclusion or "", CHECKS, by.login)
+    button = event.requested_action.identifier if told == "requested_action" else AGAIN
+    if not run.name.startswith(OWN_CONTEXT) or button not in (*BUTTONS, AGAIN):
+        return None
+    return Pressed(
+        repository=_repository(event.repository),
+        commit=run.head_sha,
+        name=clean(run.name),
+        check_id=str(run.id),
+        key=clean(run.external_id or ""),
+        button=button,
+        actor=clean(by.login),
+        actor_id=_account_id(by),
+        actor_is_bot=_is_bot(by),
+    )
 
 
 _READERS = {

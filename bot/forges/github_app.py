@@ -1,4 +1,4 @@
-"""The GitHub App: tokens for one repository each, that can read its contents and nothing else."""
+"""The GitHub App: tokens for one repository each, which can do what was asked for and nothing else."""
 
 import asyncio
 import time
@@ -48,11 +48,13 @@ class GitHubApp:
         app_id: str,
         private_key: str,
         *,
+        rights: Mapping[str, str] = RIGHTS,
         client: Client | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app_id = app_id
         self._key = private_key
+        self._rights = dict(rights)
         self._http = client or connect(url, None)
         self._clock = clock
         self._issued: dict[str, Issued] = {}
@@ -66,7 +68,7 @@ class GitHubApp:
         await self._http.close()
 
     async def token(self, repository: str) -> Issued:
-        """A token that can read this repository; UserError when the App may not."""
+        """A token for this repository; UserError when the App may not."""
         async with self._flights.setdefault(repository, asyncio.Lock()):
             known = self._issued.get(repository)
             if known is None or self._now() >= known.half_life:
@@ -80,7 +82,7 @@ class GitHubApp:
     async def _issue(self, repository: str) -> Issued:
         installation = await self._installation(repository)
         path = f"/app/installations/{installation}/access_tokens"
-        wish = {"repositories": [repository.partition("/")[2]], "permissions": dict(RIGHTS)}
+        wish = {"repositories": [repository.partition("/")[2]], "permissions": self._rights}
         now = self._now()
         answer = await self._http.request("POST", path, body=wish, repeatable=True, authorization=self._signed())
         made = answer.checked().read(_Token)
@@ -106,9 +108,10 @@ class GitHubApp:
         """A token that can do more than was asked for is not used."""
         rights = {name: right for name, right in made.permissions.items() if GIVEN_ANYWAY.get(name) != right}
         others = [each.full_name for each in made.repositories or [] if each.full_name.lower() != repository.lower()]
-        if rights != RIGHTS or others or not made.repositories:
+        if rights != self._rights or others or not made.repositories:
+            wanted = " and ".join(f"{name}: {right}" for name, right in self._rights.items())
             raise UserError(
-                "token_too_wide", f"GitHub gave the App {self.app_id} a token for more than reading {repository}"
+                "token_too_wide", f"GitHub gave the App {self.app_id} a token for more than {wanted} of {repository}"
             )
 
     def _signed(self) -> str:

@@ -11,14 +11,17 @@ from bot.sandbox.forge_events import Events
 from bot.sandbox.forge_hooks import Deliveries, Delivery
 from bot.sandbox.forge_http import Fault, Rates, Router, Seen, Web
 from bot.sandbox.forge_routes_access import AccessRoutes, Client
+from bot.sandbox.forge_routes_checks import CheckRoutes
 from bot.sandbox.forge_routes_git import GitRoutes
 from bot.sandbox.forge_routes_talk import TalkRoutes
 from bot.sandbox.forge_shapes import Shapes
 from bot.sandbox.forge_state import (
     ROLES,
     App,
+    CheckRun,
     Comment,
     Effect,
+    Hook,
     Issue,
     Key,
     Pull,
@@ -58,6 +61,7 @@ class SandboxForge:
         router = Router()
         self._git = GitRoutes(self._state, self._shapes, self._acts, self._rates)
         self._git.add_to(router)
+        CheckRoutes(self._state, self._shapes, self._acts).add_to(router)
         TalkRoutes(self._state, self._shapes, self._acts, self._deliveries).add_to(router)
         self.access = AccessRoutes(self._state, self._shapes)
         self.access.add_to(router)
@@ -159,10 +163,16 @@ class SandboxForge:
         with self._state.lock:
             return list(self._state.repository(repo).keys.values())
 
-    def add_app(self, id: str, public_key: str, permissions: Mapping[str, str]) -> None:
-        """A GitHub App with what it may be given at most."""
+    def add_app(
+        self, id: str, public_key: str, permissions: Mapping[str, str], hook_url: str = "", secret: str = ""
+    ) -> None:
+        """A GitHub App with what it may be given at most, and where it is told what only Apps are told."""
         with self._state.lock:
-            self._state.apps[id] = App(id, public_key, permissions)
+            now, number = self._state.clock(), self._state.next_id()
+            hook = Hook(
+                number, hook_url, secret, "json", "0", ["check_run"], active=True, created_at=now, updated_at=now
+            )
+            self._state.apps[id] = App(id, public_key, permissions, hook=hook if hook_url else None)
 
     def install_app(self, id: str, *repos: str) -> int:
         """Install an App on repositories; the installation's number."""
@@ -331,6 +341,17 @@ class SandboxForge:
         with self._state.lock:
             repository, user = self._found(repo, by)
             return self._acts.check_run(repository, sha, name, status, conclusion, user).id
+
+    def press(self, repo: str, sha: str, name: str, by: str, button: str = "") -> None:
+        """Press a button below an App's check run; without one, GitHub's own to run it again."""
+        with self._state.lock:
+            repository, user = self._found(repo, by)
+            self._acts.press(repository, sha, name, user, button)
+
+    def check_runs(self, repo: str, sha: str) -> list[CheckRun]:
+        """All check runs of a commit, oldest first."""
+        with self._state.lock:
+            return list(self._state.repository(repo).check_runs.get(sha, []))
 
     def account_id(self, login: str) -> str:
         """The number of an account, as text."""

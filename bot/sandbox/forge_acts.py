@@ -464,9 +464,37 @@ class Acts:
         if self._store.resolve(repository.full_name, sha) != sha:
             raise Refusal(422, f"No commit found for SHA: {sha}")
         run = CheckRun(self._state.next_id(), sha, name, status, conclusion, by.login, self._state.clock())
-        repository.check_runs.setdefault(sha, []).append(run)
-        self._state.record("check_run.created", repository, by, sha=sha, name=name, conclusion=conclusion)
+        self.add_check_run(repository, run, by)
         return run
+
+    def add_check_run(self, repository: Repository, run: CheckRun, by: User) -> None:
+        """Put an App's check run on its commit."""
+        repository.check_runs.setdefault(run.sha, []).append(run)
+        about = {"sha": run.sha, "name": run.name, "conclusion": run.conclusion}
+        self._state.record("check_run.created", repository, by, **about)
+        self.tell_of_check_run(repository, run, by, "created")
+        if run.status == "completed":
+            self.tell_of_check_run(repository, run, by, "completed")
+
+    def tell_of_check_run(self, repository: Repository, run: CheckRun, by: User, action: str) -> None:
+        """Tell the hooks what became of a check run; as on GitHub they hear of nothing but its making and its end."""
+        self._tell(repository, "check_run", lambda: self._events.check_run(repository, run, by, action))
+
+    def press(self, repository: Repository, sha: str, name: str, by: User, button: str) -> None:
+        """Press a button of the newest check run of that name, or ("") have it run again: only its App is told."""
+        self._state.require(repository, by, "read")
+        run = next((each for each in reversed(repository.check_runs.get(sha, [])) if each.name == name), None)
+        app = self._state.apps.get(str(run.app_id)) if run else None
+        if run is None or app is None or app.hook is None:
+            raise Refusal(404, "Not Found")
+        if button and button not in {each["identifier"] for each in run.actions}:
+            raise Refusal(404, f"There is no button {button}")
+        if not button:
+            run.status, run.conclusion = "queued", None
+        action = "requested_action" if button else "rerequested"
+        self._deliveries.send_to(
+            app.hook, repository, "check_run", self._events.check_run(repository, run, by, action, button)
+        )
 
     # Hooks
 

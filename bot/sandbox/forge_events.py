@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bot.sandbox.forge_shapes import Json, Shapes
-from bot.sandbox.forge_state import ZERO, Comment, Hook, Issue, Pull, Repository, Review, Status, User, iso
+from bot.sandbox.forge_state import ZERO, CheckRun, Comment, Hook, Issue, Pull, Repository, Review, Status, User, iso
 from bot.sandbox.git import Signature
 
 _MOST_COMMITS = 20
@@ -136,6 +136,12 @@ class Events:
             "pull_request": self._shapes.pull(repository, issue, pull),
         }
         return {**about, **self._common(repository, review.user)}
+
+    def check_run(self, repository: Repository, run: CheckRun, sender: User, action: str, button: str = "") -> Json:
+        about: Json = {"action": action, "check_run": self._shapes.check_run(repository, run)}
+        if button:
+            about["requested_action"] = {"identifier": button}
+        return {**about, **self._common(repository, sender)}
 
     def status(self, repository: Repository, status: Status) -> Json:
         shapes, name = self._shapes, repository.full_name

@@ -148,13 +148,13 @@ class AccessRoutes:
         rights = dict(body.get("permissions") or app.permissions)
         if any(ROLES.index(app.permissions.get(name, "none")) < ROLES.index(right) for name, right in rights.items()):
             raise Refusal(422, "The permissions requested are not granted to this installation.")
-        return self._granted(names, {**rights, "metadata": "read"})
+        return self._granted(app, names, {**rights, "metadata": "read"})
 
-    def _granted(self, names: list[str], rights: Mapping[str, str]) -> Reply:
+    def _granted(self, app: App, names: list[str], rights: Mapping[str, str]) -> Reply:
         token, ends = f"ghs_{secrets.token_hex(18)}", self._state.clock() + TOKEN_LIFE
         number = self._state.next_id()
         user = User(number, f"app-{number}[bot]", "Bot", token)
-        grant = Grant(token, tuple(names), rights)
+        grant = Grant(token, tuple(names), rights, app.id)
         self._state.tokens[token], self._state.expiries[token] = user, ends
         self._state.grants[user.login] = grant
         self.issued.append(grant)

@@ -57,7 +57,6 @@ class TalkRoutes:
         add("POST", "/statuses/{sha}", self._add_status, "write")
         add("GET", "/commits/{ref:path}/statuses", self._statuses)
         add("GET", "/commits/{ref:path}/status", self._combined_status)
-        add("GET", "/commits/{ref:path}/check-runs", self._check_runs)
         self._add_hooks_to(router)
 
     def _add_hooks_to(self, router: Router) -> None:
@@ -244,17 +243,6 @@ class TalkRoutes:
             return shown
 
         return paged(request, list(newest.values()), shape, "statuses", **more)
-
-    def _check_runs(self, request: Request, repository: Repository) -> Reply:
-        """The newest run of each check of each App."""
-        name = request.params["ref"]
-        sha = self._state.store.resolve(repository.full_name, name)
-        if sha is None:
-            raise Refusal(422, f"No commit found for SHA: {name}")
-        newest = {(run.app, run.name): run for run in repository.check_runs.get(sha, [])}
-        found = list(newest.values())[::-1]
-        shape = lambda run: self._shapes.check_run(repository, run)  # noqa: E731 -- as the others, only longer
-        return paged(request, found, shape, "check_runs", total_count=len(found))
 
     # Webhooks
 

@@ -493,7 +493,10 @@ class Shapes:
             "started_at": iso(run.started_at),
             "completed_at": iso(run.started_at) if done else None,
             "name": run.name,
-            "app": {"slug": run.app},
+            "external_id": run.external_id,
+            "output": {"title": None, "summary": None, "text": None, **run.output},
+            "app": {"id": run.app_id, "slug": run.app},
+            "pull_requests": [],
         }
 
     def hook(self, repository: Repository, hook: Hook) -> Json:

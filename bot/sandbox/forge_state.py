@@ -126,6 +126,10 @@ class CheckRun:
     conclusion: str | None
     app: str
     started_at: float
+    app_id: int = 0
+    external_id: str = ""
+    output: Mapping[str, Any] = field(default_factory=dict)
+    actions: list[Mapping[str, str]] = field(default_factory=list)
 
 
 @dataclass(eq=False, slots=True)
@@ -161,6 +165,7 @@ class App:
     public_key: str
     permissions: Mapping[str, str]
     installations: dict[int, set[str]] = field(default_factory=dict)
+    hook: Hook | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,7 @@ class Grant:
     token: str = field(repr=False)
     repositories: tuple[str, ...]
     permissions: Mapping[str, str]
+    app: str = ""
 
 
 @dataclass(eq=False, slots=True)

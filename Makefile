@@ -60,8 +60,8 @@ e2e: servers $(VENV)/.dev ## Run the tests on the real servers, and the long one
 bench: $(VENV)/.dev ## Measure; one JSON object a line
 	@for bench in bench/*.py; do $(BIN)/python -m bench.$$(basename $$bench .py) || exit 1; done
 
-chaos: $(VENV)/.dev ## Kill and count; one JSON object a line
-	@$(BIN)/python -m tests.chaos
+chaos: $(VENV)/.dev ## Kill and count; one JSON object a line (PART=kills|edits|races|model, SEED=N)
+	@$(BIN)/python -m tests.chaos $(PART) $(if $(SEED),--seed $(SEED))
 
 lock: | $(BIN)/python ## Resolve the dependencies again
 	@$(PIP) install --quiet 'pip-tools~=7.5'

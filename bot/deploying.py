@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from bot import adopting, charts, objects, pinning
-from bot.core import fluxobjects, settling, settling_helm
+from bot.core import fluxobjects, releases, settling, settling_helm
 from bot.core.deployments import UNSETTLED, Phase, short
 from bot.core.errors import StaleObject, TemporaryError, UserError
 from bot.core.policy import Policy
@@ -17,7 +17,7 @@ from bot.core.settling import Facts, Relation, Step
 from bot.credentials import Credentials
 from bot.inputs import read
 from bot.releasing import Gatekeeper
-from bot.store import deployments, leases, projects
+from bot.store import deployments, leases, projects, stands
 from bot.store.deployments import Place, keep_branch
 from bot.store.transactions import Store
 from models import Deployment, GitopsResource, Pin
@@ -84,20 +84,20 @@ class Deployer:
         case = await self._case(deployment)
         cluster = self.clusters.get(case.kustomization.cluster)
         if cluster is None:
-            await self._end(case, Phase.FAILED, reason="cluster_unknown", message="its cluster is not configured")
+            await self._end(case, Phase.FAILED, reason="cluster_unknown", text="its cluster is not configured")
             return None
         try:
             return await self._advance(case, cluster)
         except StaleObject as error:
             raise TemporaryError(str(error), delay=0.1) from error
         except UserError as error:
-            await self._end(case, Phase.FAILED, reason=error.code, message=error.message)
+            await self._end(case, Phase.FAILED, reason=error.code, text=error.message)
             return None
 
     async def give_up(self, deployment: Deployment, why: str) -> None:
         """End a deployment that cannot be advanced."""
         case = await self._case(deployment)
-        await self._end(case, Phase.FAILED, reason="gave_up", message=f"Sluice {why}")
+        await self._end(case, Phase.FAILED, reason="gave_up", text=f"Sluice {why}")
 
     async def _judge(self, deployment: Deployment) -> datetime | None:
         """One that waits: its gates decide whether it goes."""
@@ -265,13 +265,13 @@ class Deployer:
             case settling.Succeed():
                 message = None if step.health_checked else deployments.NOT_CHECKED
                 await self._retire_own_source(case, cluster)  # before the end: nobody would come back for it
-                await self._end(case, Phase.SUCCEEDED, live_revision=step.live_as, message=message)
+                await self._end(case, Phase.SUCCEEDED, live=step.live_as, text=message)
             case settling.Fail():
-                await self._end(case, Phase.FAILED, reason=step.code, message=step.message)
+                await self._end(case, Phase.FAILED, reason=step.code, text=step.message)
             case settling.TimeOut():
-                await self._end(case, Phase.TIMED_OUT, reason="timed_out", message=step.message)
+                await self._end(case, Phase.TIMED_OUT, reason="timed_out", text=step.message)
             case settling.Supersede():
-                await self._end(case, Phase.SUPERSEDED, live_revision=step.by)
+                await self._end(case, Phase.SUPERSEDED, live=step.by)
             case _:
                 raise AssertionError(f"{step} is no end")
 
@@ -313,9 +313,13 @@ class Deployer:
         for name, value in {"status": phase, **facts}.items():
             setattr(deployment, name, value)
 
-    async def _end(self, case: Case, phase: Phase, **facts: Any) -> None:
+    async def _end(
+        self, case: Case, phase: Phase, *, reason: str | None = None, text: str | None = None, live: str | None = None
+    ) -> None:
+        settled = releases.Settled(id=case.deployment.id, phase=phase, reason=reason, text=text, live=live)
         async with self.store.write() as tx:
-            row = await leases.owned(tx.session, case.deployment)
-            if row is None:
+            await deployments.one_at_a_time(tx.session, case.deployment.environment_id)
+            if await leases.owned(tx.session, case.deployment) is None:
                 raise TemporaryError("another worker has the deployment", delay=0.1)
-            await deployments.move(tx, case.where, row, phase, **facts)
+            stand = await stands.read(tx.session, case.where.environment)
+            await stands.apply(tx, case.where, releases.decide(stand, settled))

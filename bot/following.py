@@ -10,10 +10,10 @@ from bot.context import Context
 from bot.core.deployments import UNSETTLED, Phase
 from bot.core.errors import TemporaryError, UserError
 from bot.inputs import read
-from bot.store import deployments, holds, locks, pins, projects
+from bot.store import deployments, holds, locks, pins, projects, stands
 from bot.store.deployments import Place, Wish, patience, rules_of
 from bot.store.transactions import Transaction
-from models import Environment, GitopsResource, Pin
+from models import Environment, GitopsResource
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,13 @@ async def stay(ctx: Context, where: Place) -> Spot | None:
 async def pin(tx: Transaction, ctx: Context, where: Place, spot: Spot) -> None:
     """Pin it there, if it is not pinned meanwhile."""
     environment = where.environment
-    if await deployments.of_run(tx.session, ctx.run.id, environment.id) is not None:
-        return
     if await projects.live_pin(tx.session, environment.id) is not None:
         return
     last = await deployments.newest(tx.session, environment.id)
     if (last.number if last else 0) != spot.newest:
         raise TemporaryError(f"{where.title} moved meanwhile", delay=0.1)
     source = await pins.own_source(tx, where)
-    deployment = await deployments.open_(tx, where, _wish(ctx, where, spot, source, "lock"))
-    await pins.set_(tx, deployment, branch=spot.branch, pinned_by=ctx.run.actor)
+    await stands.at_once(tx, where, _wish(ctx, where, spot, source, "lock"), own=True, branch=spot.branch)
 
 
 async def _present(session: AsyncSession, where: Place) -> tuple[str, int]:
@@ -97,13 +94,15 @@ async def head(ctx: Context, where: Place) -> Spot:
     return Spot(commit, branch, *await _read(ctx, where, commit))
 
 
-async def again(
-    tx: Transaction, ctx: Context, where: Place, live: Pin, spot: Spot, *, number: int | None = None
-) -> None:
+async def again(tx: Transaction, ctx: Context, where: Place, spot: Spot, *, number: int | None = None) -> None:
     """End the pin, and open a deployment of the branch's head by the shared source."""
+    await stands.at_once(tx, where, await unpinning(tx, ctx, where, spot, number=number))
+
+
+async def unpinning(tx: Transaction, ctx: Context, where: Place, spot: Spot, *, number: int | None = None) -> Wish:
+    """The wish for a spot by the shared source."""
     source = await projects.followed(tx.session, where.project, where.environment)
-    await deployments.open_(tx, where, _wish(ctx, where, spot, source, "unpin", number=number))
-    await pins.end(tx, live)
+    return _wish(ctx, where, spot, source, "unpin", number=number)
 
 
 # What a deployment is opened with.

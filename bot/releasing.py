@@ -24,7 +24,7 @@ from bot.core.policy import Policy
 from bot.core.ports import CommitAuthor, Forge, PullRequest, Review
 from bot.core.quorum import Voice
 from bot.core.reasons import GO, Verdict, as_json, from_json, summary
-from bot.core.releases import Judged, RequestClosed, RequestMoved, Wanted
+from bot.core.releases import Judged, RequestClosed, RequestMoved, Resumed, Wanted
 from bot.core.rules import Rules
 from bot.inputs import Evidence, read
 from bot.store import approvals, deployments, git_sync, heads, holds, leases, locks, log, pins, projects, runs, stands
@@ -35,7 +35,7 @@ from models import Deployment, Environment, Repository
 LOOKED_AT = 100  # commits whose files are asked for, to know whose changes they are
 NOT_SUCCEEDED = tuple(phase for phase in Phase if phase is not Phase.SUCCEEDED)
 OWN_STATUSES = "sluice/"  # never a gate
-PUSH = "push"
+PUSH, RESUME = "push", "resume"
 ASKED = frozenset({"deploy", "promote"})  # triggers that a person's command stands behind
 
 logger = structlog.get_logger()
@@ -363,7 +363,9 @@ class Gatekeeper:
         before = await deployments.of_run(tx.session, run_id, environment.id)
         if before is not None:
             return from_json(before.gates), before
-        verdict = await self.judge(tx.session, found, tx.now)
+        facts = await self.facts(tx.session, found, tx.now)
+        resumes = trigger == RESUME  # which ends the hold; what stands in the way then?
+        verdict = gates.judge(msgspec.structs.replace(facts, hold=None) if resumes else facts)
         if verdict.outcome == GO and found.branch is None:
             raise TemporaryError("a gate opened meanwhile", delay=0.1)
         number = found.asked.change.number if found.asked.change else pull_request
@@ -375,7 +377,8 @@ class Gatekeeper:
             verdict=verdict,
             request=number,
         )
-        changes = releases.decide(await stands.read(tx.session, environment), wanted)
+        event = Resumed(wanted=wanted) if resumes else wanted
+        changes = releases.decide(await stands.read(tx.session, environment), event)
         wish = await self._wish(tx, found, verdict, trigger=trigger, run_id=run_id, by=by, number=number)
         return verdict, await stands.apply(tx, found.where, changes, wish=wish, branch=found.branch, by=by)
 

@@ -1,10 +1,12 @@
-"""Pushes and comments against a Sluice that is killed again and again: `python -m tests.chaos [SEED]`.
+"""What only many tries show, counted: `python -m tests.chaos [PART…] [--seed N]`, all parts without a word.
 
-Then the model of the chain, in 100,000 sequences that `make test` does not play; a thousand races between an approval
-and a push; and edits of Sluice's that race with people's pushes. One JSON object a line; the exit code is 1 when an
-operation or a commit was lost, or something was said or made twice.
+`kills`: pushes and comments against a Sluice that is killed again and again. `races`: approvals and pushes at the same
+moment. `edits`: commits of Sluice's against people's pushes. `model`: the chain in memory, in 100,000 sequences.
+Each figure is one JSON object on a line of its own, printed as soon as its part has ended; the exit code is 1 when an
+operation or a commit was lost, or something was said, made or let through that should not have been.
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -18,7 +20,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -35,10 +38,19 @@ ROOT = Path(__file__).parents[1]
 SEED = 20_240_501
 KILLS, PUSHES, COMMENTS = 20, 40, 40
 SEQUENCES = 100_000
-RACES = 1_000
+RACES, RACES_EACH = 1_000, 100
 EDITS = 500
 LAST_WAIT = 75.0
 TERMINAL = ("success", "failure", "error")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of a part: `bad` has to be nothing but zeros, `told` says how much was tried."""
+
+    bad: dict[str, int]
+    told: dict[str, int]
+    why: str = ""  # for a person, where something is bad
 
 
 class Process:
@@ -185,13 +197,46 @@ class Chaos:
         return len(self.asked) - int(done) + int(unsaid)
 
 
-def races(seed: int) -> Counts:
-    """Approvals and pushes at the same moment, in a whole Sluice."""
+# The parts.
 
+
+def kills(seed: int) -> Found:
+    """Twenty deaths of the server among pushes and comments."""
+    folder = Path(tempfile.mkdtemp(prefix="sluice-chaos-"))
+    try:
+        with Town(folder) as town:
+            chaos = Chaos(town, seed)
+            try:
+                chaos.prepare()
+                times = chaos.play()
+                chaos.redeliver()
+                bad = chaos.count()
+            finally:
+                chaos.process.kill(signal.SIGTERM)
+                chaos.process.log.close()
+        return Found(
+            bad, {"kills": times, "operations": PUSHES + COMMENTS}, (folder / "sluice.log").read_text()[-5000:]
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def races(seed: int, rounds: int = RACES) -> Found:
+    """Approvals and pushes at the same moment, in whole Sluices: each gets slower as its requests get longer."""
+    wrong: list[str] = []
+    told = Counter[str]()
+    for first in range(0, rounds, RACES_EACH):
+        found = _races(seed + first, min(RACES_EACH, rounds - first))
+        wrong += found.wrong
+        told.update({"races": found.rounds, "races_released": found.released, "races_voided": found.voided})
+    return Found({"wrong_revisions": len(wrong)}, dict(told), "\n".join(wrong[:5]))
+
+
+def _races(seed: int, rounds: int) -> Counts:
     async def play() -> Counts:
         world = World(place)
         await begin(world)
-        return await play_races(world, RACES, seed)
+        return await play_races(world, rounds, seed)
 
     place = Place()
     place.start()
@@ -201,51 +246,67 @@ def races(seed: int) -> Counts:
         place.stop()
 
 
-def main() -> int:
-    """Play, count, print; the exit code."""
-    seed = int(sys.argv[1]) if len(sys.argv) > 1 else SEED
-    began = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="sluice-chaos-"))
-    with Town(folder) as town:
-        chaos = Chaos(town, seed)
-        try:
-            chaos.prepare()
-            kills = chaos.play()
-            chaos.redeliver()
-            found = chaos.count()
-        finally:
-            chaos.process.kill(signal.SIGTERM)
-            chaos.process.log.close()
-    raced = races(seed)
-    found["wrong_revisions"] = len(raced.wrong)
-    edited = edit_races.played(EDITS, seed)
-    found |= {f"edits.{name}": value for name, value in edit_races.bad(edited).items()}
-    bad = sum(found.values())
-    broken = violations(seed, SEQUENCES)
-    print("\n".join(broken[:5]), file=sys.stderr)
-    if bad:
-        print((folder / "sluice.log").read_text()[-5000:], file=sys.stderr)
-    shutil.rmtree(folder, ignore_errors=True)
-    figures = {
-        **found,
-        "kills": kills,
-        "operations": PUSHES + COMMENTS,
-        "model_violations": len(broken),
-        "model_sequences": SEQUENCES,
-        "races": raced.rounds,
-        "races_released": raced.released,
-        "edits.races": EDITS,
-        "edits.commits": edited["commits"],
-        "edits.given_up": edited["refused"],
-        "edits.pushes_of_people": edited["pushes"],
-        "seconds": round(time.monotonic() - began, 1),
-        "seed": seed,
+def edits(seed: int) -> Found:
+    """Commits of Sluice's own, with people's pushes between any two of their requests."""
+    found = edit_races.played(EDITS, seed)
+    told = {
+        "races": EDITS,
+        "commits": found["commits"],
+        "given_up": found["refused"],
+        "pushes_of_people": found["pushes"],
     }
-    for name, value in figures.items():
-        unit = {"seconds": "s", "seed": ""}.get(name, "count")
-        line = {"name": f"chaos.{name}", "value": value, "unit": unit}
-        print(json.dumps(line | {"peer": None, "peer_value": None, "ratio": None}))
-    return 1 if bad or broken else 0
+    return Found(_named(edit_races.bad(found)), _named(told))
+
+
+def _named(figures: dict[str, int]) -> dict[str, int]:
+    return {f"edits.{name}": value for name, value in figures.items()}
+
+
+def model(seed: int) -> Found:
+    """The chain in memory, in sequences that the seed decides."""
+    broken = violations(seed, SEQUENCES)
+    return Found({"model_violations": len(broken)}, {"model_sequences": SEQUENCES}, "\n".join(broken[:5]))
+
+
+PARTS = {"kills": kills, "edits": edits, "races": races, "model": model}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Play, count, print; the exit code."""
+    asked = _asked(words)
+    ends = [_play(name, asked.seed) for name in asked.parts or PARTS]
+    return 0 if all(ends) else 1
+
+
+def _asked(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="What only many tries show, counted.")
+    lines = "; ".join(f"{name}: {(part.__doc__ or '').strip('.')}" for name, part in PARTS.items())
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"all without a word; {lines}")
+    parser.add_argument("--seed", type=int, default=SEED, help="chance's beginning: the same one, the same story")
+    asked = parser.parse_args(words)
+    unknown = sorted(set(asked.parts) - PARTS.keys())
+    if unknown:
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    return asked
+
+
+def _play(name: str, seed: int) -> bool:
+    """One part; whether all was well."""
+    began = time.monotonic()
+    found = PARTS[name](seed)
+    took = round(time.monotonic() - began, 1)
+    for figure, value in (found.bad | found.told).items():
+        _print(figure, value, "count")
+    _print(f"{name}.seconds", took, "s")
+    _print(f"{name}.seed", seed, "")
+    if any(found.bad.values()):
+        print(found.why, file=sys.stderr)
+    return not any(found.bad.values())
+
+
+def _print(name: str, value: float, unit: str) -> None:
+    line = {"name": f"chaos.{name}", "value": value, "unit": unit, "peer": None, "peer_value": None, "ratio": None}
+    print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

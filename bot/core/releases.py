@@ -29,6 +29,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     chain: str
     trigger: str
     own: bool = True  # by the environment's own source; False: by the shared one
+    source: UUID | None = None
     request: int | None = None
     base: str | None = None  # the branch that its request was to be merged to
     approved: frozenset[str] = frozenset()  # the accounts with a live voice
@@ -66,6 +67,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict = Verdict()
     request: int | None = None
     own: bool = True
+    source: UUID | None = None
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,24 +116,34 @@ class RequestClosed(msgspec.Struct, frozen=True, kw_only=True):
     merged: bool
 
 
+class Overtaken(msgspec.Struct, frozen=True, kw_only=True):
+    """A branch that is followed brought it, and has a newer `head` already; `alike`: of the same inputs."""
+
+    wanted: Wanted
+    head: str
+    alike: bool
+
+
 class RolledBack(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody wants back what had succeeded here before; `gates.judge` let it."""
 
     wanted: Wanted
+    reason: str | None = None
 
 
 class Resumed(msgspec.Struct, frozen=True, kw_only=True):
-    """The hold ends. `wanted` is the newest revision, judged as if it had ended; None: it is here already."""
+    """The hold ends. `wanted` is the newest revision, judged as if it had ended; None: nothing is to come by itself."""
 
     wanted: Wanted | None = None
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
-    """Flux's objects say how it ended."""
+    """Flux's objects say how it ended; or, of any that has not, that Sluice gave it up."""
 
     id: UUID
     phase: Phase
     reason: str | None = None
+    text: str | None = None
     live: str | None = None
 
 
@@ -140,7 +152,17 @@ class Disabled(msgspec.Struct, frozen=True):
 
 
 Event = (
-    Wanted | Judged | Rejected | Cancelled | RequestMoved | RequestClosed | RolledBack | Resumed | Settled | Disabled
+    Wanted
+    | Judged
+    | Rejected
+    | Cancelled
+    | RequestMoved
+    | RequestClosed
+    | Overtaken
+    | RolledBack
+    | Resumed
+    | Settled
+    | Disabled
 )
 
 
@@ -171,6 +193,12 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
     phase: Phase
 
 
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What was wanted is written down as superseded by another commit, before anything was done for it."""
+
+    by: str
+
+
 class Release(msgspec.Struct, frozen=True):
     """The waiting deployment gets the next number and is queued."""
 
@@ -187,15 +215,17 @@ class Unpin(msgspec.Struct, frozen=True):
     """The environment follows its branch again."""
 
 
-class Hold(msgspec.Struct, frozen=True):
-    """The environment stays as it is until it is resumed."""
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """The environment stays at what was just opened until it is resumed."""
+
+    reason: str | None = None
 
 
 class EndHold(msgspec.Struct, frozen=True):
     """It may move again."""
 
 
-Change = End | VoidVoices | Open | Release | Pin | Unpin | Hold | EndHold
+Change = End | VoidVoices | Open | Record | Release | Pin | Unpin | Hold | EndHold
 
 
 def decide(stand: Stand, event: Event) -> list[Change]:
@@ -213,17 +243,16 @@ def decide(stand: Stand, event: Event) -> list[Change]:
             return _request_moved(stand, event)
         case RequestClosed():
             return _request_closed(stand, event)
+        case Overtaken():
+            return _at_once(stand, event.wanted) if event.alike else [Record(by=event.head)]
         case RolledBack():
-            return [*_at_once(stand, event.wanted), *([] if stand.held else [Hold()])]
+            return [*_at_once(stand, event.wanted), Hold(reason=event.reason)]
         case Resumed():
             return _resumed(stand, event)
         case Settled():
             return _settled(stand, event)
         case Disabled():
-            return [
-                End(id=line.id, phase=Phase.CANCELLED, reason="disabled", text="GitOps is being disabled")
-                for line in stand.lines
-            ]
+            return [change for line in stand.lines for change in _disabled(line)]
 
 
 # Something is wanted.
@@ -259,8 +288,12 @@ def _at_once(stand: Stand, wanted: Wanted) -> list[Change]:
 
 
 def _goes_along(line: Line, wanted: Wanted) -> bool:
-    """On a branch that is followed, what is the same for the environment goes live together."""
-    return not line.own and not wanted.own and line.inputs == wanted.inputs and line.commit != wanted.commit
+    """On a branch that is followed, what is the same for the environment goes live together.
+
+    By two sources they would switch what applies it to and fro.
+    """
+    shared = not line.own and not wanted.own and line.source == wanted.source
+    return shared and line.inputs == wanted.inputs and line.commit != wanted.commit
 
 
 def _overtaken(waiting: Line | None, wanted: Wanted) -> list[Change]:
@@ -342,7 +375,7 @@ def _voices(line: Line, reason: str) -> Sequence[Change]:
 
 def _resumed(stand: Stand, event: Resumed) -> list[Change]:
     ended: list[Change] = [EndHold()] if stand.held else []
-    if event.wanted is None:
+    if event.wanted is None or (event.wanted.own and event.wanted.inputs == stand.live_inputs):
         return ended
     if event.wanted.verdict.outcome == REFUSE:
         return []
@@ -350,6 +383,14 @@ def _resumed(stand: Stand, event: Resumed) -> list[Change]:
 
 
 def _settled(stand: Stand, event: Settled) -> list[Change]:
-    if not any(line.id == event.id for line in stand.running):
+    """What waits goes by nothing of Flux's: it can only be given up."""
+    line = next((line for line in stand.lines if line.id == event.id), None)
+    if line is None or (line is stand.waiting and event.phase is not Phase.FAILED):
         return []
-    return [End(id=event.id, phase=event.phase, reason=event.reason, by=event.live)]
+    end = End(id=line.id, phase=event.phase, reason=event.reason, text=event.text, by=event.live)
+    return [end, *_voices(line, event.reason or event.phase)] if line is stand.waiting else [end]
+
+
+def _disabled(line: Line) -> list[Change]:
+    end = End(id=line.id, phase=Phase.CANCELLED, reason="disabled", text="GitOps is being disabled")
+    return [end, *_voices(line, "disabled")]

@@ -9,7 +9,7 @@ from bot.core.calls import Call
 from bot.enabling.setup import Setup
 from bot.inputs import Evidence, read
 from bot.releasing import PUSH, Asked, Dossier
-from bot.store import deployments, pins, projects, runs
+from bot.store import deployments, pins, projects, runs, stands
 from bot.store import initialization as steps
 from bot.store.deployments import Place, Wish, patience
 from bot.store.transactions import Transaction
@@ -96,18 +96,14 @@ async def _follow(tx: Transaction, setup: Setup, start: Start) -> None:
     """By the branch's source; one that was protected until now is pinned no more."""
     where = start.where
     source = await projects.followed(tx.session, where.project, where.environment)
-    await deployments.open_(tx, where, _wish(setup, start, source))
-    pin = await projects.live_pin(tx.session, where.environment.id)
-    if pin is not None:
-        await pins.end(tx, pin)
+    await stands.at_once(tx, where, _wish(setup, start, source))
 
 
 async def _pin(tx: Transaction, setup: Setup, start: Start, branch: str) -> None:
     if await projects.live_pin(tx.session, start.where.environment.id) is not None:
         return
     source = await pins.own_source(tx, start.where)
-    made = await deployments.open_(tx, start.where, _wish(setup, start, source))
-    await pins.set_(tx, made, branch=branch, pinned_by=setup.ctx.run.actor)
+    await stands.at_once(tx, start.where, _wish(setup, start, source), own=True, branch=branch)
 
 
 async def _by_gates(

@@ -208,23 +208,6 @@ async def last_of_commit(session: AsyncSession, environment_id: UUID, commit: st
     return (await session.execute(query)).scalar_one_or_none()
 
 
-async def open_(tx: Transaction, where: Place, wish: Wish) -> Deployment:
-    """Open a deployment, once for a run, and end those of the environment that it overtakes."""
-    found = await of_run(tx.session, wish.run_id, where.environment.id)
-    if found is not None:
-        return found
-    overtaken = await unsettled(tx.session, where.environment.id)
-    deployment = await insert(tx, where, wish, Phase.QUEUED)
-    for older in overtaken:
-        # Else the two would switch the Kustomization to and fro. One that waits for somebody goes by nothing yet.
-        same_way = older.source_id == wish.source_id and older.status != Phase.WAITING
-        if same_way and older.inputs_digest == wish.inputs_digest and older.commit_hash != wish.commit:
-            continue  # it goes live as a part of this one, or is found superseded when this one is applied
-        await move(tx, where, older, Phase.SUPERSEDED, live_revision=wish.commit)
-    await begin(tx, where, deployment)
-    return deployment
-
-
 async def begin(tx: Transaction, where: Place, deployment: Deployment) -> None:
     """Say that a deployment is on its way, and have it worked on."""
     await say(tx, where, deployment)
@@ -245,9 +228,6 @@ async def release(tx: Transaction, where: Place, deployment: Deployment, *, gate
 
 async def open_overtaken(tx: Transaction, where: Place, wish: Wish, *, by: str) -> Deployment:
     """Record a revision that was overtaken before anything was done for it: it says what became of it."""
-    found = await of_run(tx.session, wish.run_id, where.environment.id)
-    if found is not None:
-        return found
     deployment = await insert(tx, where, wish, Phase.QUEUED)
     _log(tx, where, deployment)
     _log_sync(tx, where, deployment, "started")

@@ -7,8 +7,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.core.deployments import UNSETTLED, Phase
-from bot.store import deployments, leases, log, pins, projects
+from bot.core import releases
+from bot.store import deployments, leases, log, pins, projects, stands
 from bot.store.transactions import Transaction
 from models import Deployment, Environment, GitopsResource, Project, Run
 
@@ -85,11 +85,8 @@ async def begin(tx: Transaction, project_id: UUID, run: Run, *, prune: bool) -> 
 async def _end_deployments(tx: Transaction, environment: Environment) -> None:
     await deployments.one_at_a_time(tx.session, environment.id)
     where = await deployments.place(tx.session, environment.id)
-    query = sa.select(Deployment).where(Deployment.environment_id == environment.id, Deployment.status.in_(UNSETTLED))
-    for deployment in (await tx.session.execute(query)).scalars().all():
-        await deployments.move(
-            tx, where, deployment, Phase.CANCELLED, reason="disabled", message="GitOps is being disabled"
-        )
+    changes = releases.decide(await stands.read(tx.session, environment), releases.Disabled())
+    await stands.apply(tx, where, changes)
 
 
 async def is_worked_on(session: AsyncSession, repository_id: UUID, run: Run, now: datetime) -> bool:

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bot.core import releases
 from bot.core.deployments import Phase
 from bot.core.reasons import Verdict, as_json
-from bot.core.releases import Change, Line, Stand
+from bot.core.releases import Change, Line, Stand, Wanted
 from bot.store import approvals, deployments, holds, pins, projects
 from bot.store.deployments import Place, Wish
 from bot.store.transactions import Transaction
@@ -38,10 +38,35 @@ async def _line(session: AsyncSession, row: Deployment) -> Line:
         inputs=row.inputs_digest,
         chain=row.chain_digest,
         trigger=row.trigger,
-        own=source.environment_id is not None,
+        own=source.environment_id is not None and source.type == "git-repository",
+        source=source.id,
         request=row.pull_request,
         base=row.base_branch,
         approved=frozenset(voice.provider_account_id for voice in voices),
+    )
+
+
+async def at_once(
+    tx: Transaction, where: Place, wish: Wish, *, own: bool = False, branch: str | None = None
+) -> Deployment | None:
+    """Decide on what asks for nobody's leave, once for a run. `own`: it is pinned; else it goes by what is shared."""
+    found = await deployments.of_run(tx.session, wish.run_id, where.environment.id)
+    if found is not None:
+        return found
+    changes = releases.decide(await read(tx.session, where.environment), wanted(wish, own=own))
+    return await apply(tx, where, changes, wish=wish, branch=branch)
+
+
+def wanted(wish: Wish, *, own: bool) -> Wanted:
+    """A wish as the decisions want it, every gate open."""
+    return Wanted(
+        commit=wish.commit,
+        inputs=wish.inputs_digest,
+        chain=wish.chain_digest,
+        trigger=wish.trigger,
+        request=wish.pull_request,
+        own=own,
+        source=wish.source_id,
     )
 
 
@@ -71,6 +96,9 @@ async def apply(
                 assert wish is not None
                 made = await deployments.insert(tx, where, wish, change.phase)
                 await deployments.begin(tx, where, made)
+            case releases.Record():
+                assert wish is not None
+                made = await deployments.open_overtaken(tx, where, wish, by=change.by)
             case releases.Release():
                 made = await tx.session.get_one(Deployment, change.id)
                 made.branch = branch
@@ -84,7 +112,7 @@ async def apply(
                     await pins.end(tx, pin)
             case releases.Hold():
                 assert made is not None
-                await holds.set_(tx, where, made, by=by or made.requested_by, reason=None)
+                await holds.set_(tx, where, made, by=by or made.requested_by, reason=change.reason)
             case releases.EndHold():
                 hold = await holds.live(tx.session, where.environment.id)
                 if hold is not None:

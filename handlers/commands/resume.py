@@ -7,17 +7,19 @@ from msgspec import Meta
 
 from bot import asking, following, releasing
 from bot.context import Context
+from bot.core import releases
 from bot.core.conversation import code, escape
 from bot.core.deployments import Phase, short
 from bot.core.errors import UserError
 from bot.core.gates import PUSH, Facts
+from bot.core.releases import Resumed
 from bot.core.results import Result, done
 from bot.core.roles import Role
 from bot.following import Spot
 from bot.registry import command
-from bot.releasing import Asked, Dossier
+from bot.releasing import RESUME, Asked, Dossier
 from bot.store import deployments, holds, locks, projects, stands
-from bot.store.deployments import Place
+from bot.store.deployments import Place, Wish
 from bot.store.transactions import Transaction
 from bot.targets import chosen
 from models import Hold, Pin
@@ -60,13 +62,10 @@ async def _resume(tx: Transaction, ctx: Context, where: Place, spot: Spot) -> st
     if hold is None and pin is None:
         text = f"{code(where.title)} is not held, and follows {code(environment.branch)} already"
         raise UserError("nothing_to_resume", text)
-    await _end(tx, ctx, where, hold)
     lock = await locks.held(tx.session, environment.id, tx.now)
-    if lock is not None:
-        return _stays(where, pin, lock.owner)
-    if pin is not None:
-        await following.again(tx, ctx, where, pin, spot)
-    return _follows(where, spot)
+    goes = lock is None and pin is not None
+    await _end(tx, ctx, where, await following.unpinning(tx, ctx, where, spot) if goes else None)
+    return _follows(where, spot) if lock is None else _stays(where, pin, lock.owner)
 
 
 # A protected environment.
@@ -82,10 +81,10 @@ async def _protected(ctx: Context, where: Place, asked: Facts) -> str:
             await asking.let(tx.session, where, asked)
             hold = await holds.live(tx.session, where.environment.id)
             stand = await stands.read(tx.session, where.environment)
-            await _end(tx, ctx, where, hold)
             if not found.opens_by_push or stand.live_inputs == found.parts.inputs:
+                await _end(tx, ctx, where)
                 return _nothing_newer(where, hold, found)
-        verdict, made = await keeper.open(tx, found, trigger="resume", run_id=ctx.run.id, by=ctx.run.actor)
+        verdict, made = await keeper.open(tx, found, trigger=RESUME, run_id=ctx.run.id, by=ctx.run.actor)
     what, first = short(found.parts.commit), verdict.first
     if made is None and first is not None and not first.waits:
         raise UserError(first.code, f"{code(where.title)}: {first.text}")
@@ -118,9 +117,11 @@ def _nothing_newer(where: Place, hold: Hold | None, found: Dossier) -> str:
 # Both.
 
 
-async def _end(tx: Transaction, ctx: Context, where: Place, hold: Hold | None) -> None:
-    if hold is not None:
-        await holds.end(tx, where, hold, by=ctx.run.actor)
+async def _end(tx: Transaction, ctx: Context, where: Place, wish: Wish | None = None) -> None:
+    """End the hold; `wish` is what comes by the shared source then."""
+    wanted = stands.wanted(wish, own=False) if wish is not None else None
+    changes = releases.decide(await stands.read(tx.session, where.environment), Resumed(wanted=wanted))
+    await stands.apply(tx, where, changes, wish=wish, by=ctx.run.actor)
 
 
 def _follows(where: Place, spot: Spot) -> str:

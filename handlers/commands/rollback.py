@@ -15,12 +15,12 @@ from bot.core.conversation import code
 from bot.core.deployments import duration, short
 from bot.core.errors import BotError, TemporaryError, UserError
 from bot.core.keeping import reach_call
-from bot.core.releases import RolledBack, Wanted
+from bot.core.releases import RolledBack
 from bot.core.results import Result, done
 from bot.core.roles import Role
 from bot.core.rollbacks import Commit, Id, Number, Past, Steps
 from bot.registry import command
-from bot.store import deployments, holds, pins, runs, stands
+from bot.store import deployments, pins, runs, stands
 from bot.store.deployments import Place, Wish, patience
 from bot.store.transactions import Transaction
 from bot.targets import chosen
@@ -141,20 +141,12 @@ async def _way(ctx: Context, where: Place, old: Deployment) -> Way:
 
 async def _go_back(tx: Transaction, ctx: Context, args: Args, where: Place, way: Way) -> None:
     """The deployment, the pin and the hold: what was known when it succeeded is known still."""
-    environment, old = where.environment, way.old
-    wanted = Wanted(
-        commit=old.commit_hash,
-        inputs=old.inputs_digest,
-        chain=old.chain_digest,
-        trigger="rollback",
-        request=ctx.call.number,
-    )
-    decided = releases.decide(await stands.read(tx.session, environment), RolledBack(wanted=wanted))
-    changes = [each for each in decided if not isinstance(each, releases.Hold)]  # it is set below, with the reason
-    wish, by = await _wish(tx, ctx, where, way), ctx.run.actor
-    deployment = await stands.apply(tx, where, changes, wish=wish, branch=way.branch, by=by)
+    environment = where.environment
+    wish = await _wish(tx, ctx, where, way)
+    event = RolledBack(wanted=stands.wanted(wish, own=True), reason=args.reason)
+    changes = releases.decide(await stands.read(tx.session, environment), event)
+    deployment = await stands.apply(tx, where, changes, wish=wish, branch=way.branch)
     assert deployment is not None
-    await holds.set_(tx, where, deployment, by=by, reason=args.reason)
     if not way.sure:
         call = reach_call(where.repository.provider, where.repository.forge_id, environment.id, deployment.id)
         await runs.start(tx, where.repository, call)

@@ -119,7 +119,7 @@ async def _follow_again(ctx: Context, where: Place, args: Unpin, spot: following
         if (why := await following.kept(tx.session, environment, tx.now)) is not None:
             await pins.keep(tx, pin)
             return done(f"{where.title} stays at {short(pin.commit_hash)}: {why}")
-        await following.again(tx, ctx, where, pin, spot, number=args.number)
+        await following.again(tx, ctx, where, spot, number=args.number)
     return done(f"{where.title} follows {environment.branch} again, at {short(spot.commit)}")
 
 

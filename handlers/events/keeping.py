@@ -68,7 +68,7 @@ async def _follow_again(ctx: Context, where: Place, spot: following.Spot) -> Res
             return ignored(f"{where.title} is pinned to #{pin.pull_request}")
         if (why := await following.kept(tx.session, environment, tx.now)) is not None:
             return ignored(f"{where.title} stays: {why}")
-        await following.again(tx, ctx, where, pin, spot)
+        await following.again(tx, ctx, where, spot)
     return done(f"{where.title} follows {environment.branch} again, at {short(spot.commit)}")
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from bot import pinning, releasing
 from bot.context import Context
+from bot.core import releases
 from bot.core.arrivals import FOLLOW, follow_call
 from bot.core.calls import Call
 from bot.core.config_changes import arrived_call
@@ -15,7 +16,7 @@ from bot.core.results import Result, done, ignored
 from bot.inputs import Evidence, read
 from bot.registry import event, work
 from bot.releasing import PUSH, Asked
-from bot.store import deployments, projects, runs
+from bot.store import deployments, projects, runs, stands
 from bot.store.deployments import Place, Wish
 from bot.store.transactions import Transaction
 from models import Environment, Pin
@@ -170,10 +171,9 @@ async def _wish(tx: Transaction, ctx: Context, where: Place, args: Follow, evide
 
 async def _open(tx: Transaction, ctx: Context, where: Place, args: Follow, evidence: Evidence) -> Result:
     name = where.title
-    last = await deployments.newest(tx.session, where.environment.id, without=NOT_DEPLOYED)
-    if last is not None and last.run_id != ctx.run.id and last.inputs_digest == evidence.inputs_digest:
-        return ignored(f"nothing that {name} is made of changed since {short(last.commit_hash)}", code="untouched")
-    await deployments.open_(tx, where, await _wish(tx, ctx, where, args, evidence))
+    made = await stands.at_once(tx, where, await _wish(tx, ctx, where, args, evidence))
+    if made is None:
+        return ignored(f"nothing that {name} is made of changed", code="untouched")
     return done(f"{name} goes to {short(args.commit)}")
 
 
@@ -189,8 +189,8 @@ async def _overtaken(
     if before and before[0].inputs_digest == evidence.inputs_digest:
         return ignored(f"{where.title} is not made of what changed", code="untouched")
     wish = await _wish(tx, ctx, where, args, evidence)
-    if at_head.inputs_digest == evidence.inputs_digest:
-        await deployments.open_(tx, where, wish)  # it goes live as a part of the head
-    else:
-        await deployments.open_overtaken(tx, where, wish, by=head)
+    alike = at_head.inputs_digest == evidence.inputs_digest  # then it goes live as a part of the head
+    event = releases.Overtaken(wanted=stands.wanted(wish, own=False), head=head, alike=alike)
+    changes = releases.decide(await stands.read(tx.session, where.environment), event)
+    await stands.apply(tx, where, changes, wish=wish)
     return done(f"{short(args.commit)} was overtaken by {short(head)}")

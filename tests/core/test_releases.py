@@ -19,7 +19,9 @@ from bot.core.releases import (
     Judged,
     Line,
     Open,
+    Overtaken,
     Pin,
+    Record,
     Rejected,
     Release,
     RequestClosed,
@@ -36,7 +38,7 @@ from bot.core.releases import (
 from bot.core.rules import Rules
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
-ONE, TWO = uuid.UUID(int=1), uuid.UUID(int=2)
+ONE, TWO, THREE = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=3)
 GO = Verdict()
 WAITS = Verdict((refuses("approvals_missing", "0 of 1", waits=True),))
 NO = Verdict((refuses("draft", "#7 is a draft; mark it as ready"),))
@@ -110,6 +112,21 @@ CASES: dict[str, tuple[Stand, Event, list[Change]]] = {
     "a push to a follower that goes along": (
         Stand(lines=(FOLLOWING,)),
         wanted(trigger="push", own=False, verdict=GO, inputs="a"),
+        [Open(phase=Phase.QUEUED)],
+    ),
+    "a push by another source goes no way along": (
+        Stand(lines=(FOLLOWING,)),
+        wanted(trigger="push", own=False, verdict=GO, inputs="a", source=THREE),
+        [End(id=TWO, phase=Phase.SUPERSEDED, by=C), Open(phase=Phase.QUEUED)],
+    ),
+    "a push that its branch has overtaken": (
+        Stand(lines=(FOLLOWING,), live_inputs="a"),
+        Overtaken(wanted=wanted(trigger="push", own=False, inputs="b", verdict=GO), head=A, alike=False),
+        [Record(by=A)],
+    ),
+    "a push that goes live with the branch's head": (
+        Stand(lines=(FOLLOWING,), live_inputs="a"),
+        Overtaken(wanted=wanted(trigger="push", own=False, inputs="a", verdict=GO), head=A, alike=True),
         [Open(phase=Phase.QUEUED)],
     ),
     "a follower again": (
@@ -226,8 +243,8 @@ CASES: dict[str, tuple[Stand, Event, list[Change]]] = {
     ),
     "rolled back once more": (
         Stand(pin=A, held=True),
-        RolledBack(wanted=wanted(trigger="rollback", verdict=GO)),
-        [Open(phase=Phase.QUEUED), Pin(C)],
+        RolledBack(wanted=wanted(trigger="rollback", verdict=GO), reason="worse"),
+        [Open(phase=Phase.QUEUED), Pin(C), Hold(reason="worse")],
     ),
     "resumed": (
         Stand(pin=A, held=True),
@@ -237,6 +254,16 @@ CASES: dict[str, tuple[Stand, Event, list[Change]]] = {
     "resumed, nothing newer": (Stand(pin=A, held=True), Resumed(), [EndHold()]),
     "resumed, and refused": (Stand(pin=A, held=True), Resumed(wanted=wanted(verdict=NO)), []),
     "resumed twice": (Stand(pin=A), Resumed(), []),
+    "resumed, and it has what the branch has": (
+        Stand(pin=A, held=True, live_inputs="c"),
+        Resumed(wanted=wanted(trigger="resume", inputs="c", verdict=GO)),
+        [EndHold()],
+    ),
+    "a follower, resumed": (
+        Stand(pin=A, held=True, live_inputs="c"),
+        Resumed(wanted=wanted(trigger="unpin", inputs="c", own=False, verdict=GO)),
+        [EndHold(), Open(phase=Phase.QUEUED), Unpin()],
+    ),
     # Flux.
     "settled": (
         BOTH,
@@ -245,10 +272,22 @@ CASES: dict[str, tuple[Stand, Event, list[Change]]] = {
     ),
     "settled twice": (Stand(), Settled(id=TWO, phase=Phase.SUCCEEDED), []),
     "what waits is settled by nobody": (ALONE, Settled(id=ONE, phase=Phase.SUCCEEDED), []),
+    "what waits is given up": (
+        ALONE,
+        Settled(id=ONE, phase=Phase.FAILED, reason="gave_up", text="Sluice gave up"),
+        [
+            End(id=ONE, phase=Phase.FAILED, reason="gave_up", text="Sluice gave up"),
+            VoidVoices(id=ONE, reason="gave_up"),
+        ],
+    ),
     "disabled": (
         BOTH,
         Disabled(),
-        [End(id=id, phase=Phase.CANCELLED, reason="disabled", text="GitOps is being disabled") for id in (ONE, TWO)],
+        [
+            End(id=ONE, phase=Phase.CANCELLED, reason="disabled", text="GitOps is being disabled"),
+            VoidVoices(id=ONE, reason="disabled"),
+            End(id=TWO, phase=Phase.CANCELLED, reason="disabled", text="GitOps is being disabled"),
+        ],
     ),
 }
 

@@ -22,7 +22,7 @@ from bot.core.deployments import TERMINAL, Phase
 from bot.core.gates import Before, Claim, Facts, Request
 from bot.core.people import Person, may_approve
 from bot.core.quorum import Voice
-from bot.core.reasons import GO
+from bot.core.reasons import GO, REFUSE, WAIT
 from bot.core.releases import Line, Stand, Wanted
 from bot.core.roles import Role
 from bot.core.rules import Rules, stricter
@@ -32,6 +32,7 @@ PEOPLE = ("alice", "bob", "carol", "dave", "eve")
 RESERVE = ("xi", "yan", "zoe")  # they say nothing until the end, when everything is to come to one
 UNKNOWN = 5  # an author whom the forge does not know
 START = datetime(2026, 11, 18, 9, 0, tzinfo=UTC)  # a Wednesday
+ASKED = ("deploy", "promote")  # triggers that a person's command stands behind
 SRE = frozenset({"acme/sre"})
 RULES = (
     Rules(approvals=1),
@@ -135,10 +136,12 @@ class Chain:
         self.tick = 0
         self.now = START
         self.rows: list[Row] = []
+        self.former: list[Row] = []  # of before GitOps was disabled
         self.last_number = 0
         self.pin: tuple[str, int] | None = None
         self.hold = False
         self.lock: str | None = None
+        self.lock_ends: datetime | None = None
         self.done: set[object] = set()  # runs that opened something
         # Flux.
         self.cluster: tuple[str, int] | None = None
@@ -163,7 +166,7 @@ class Chain:
     def push(self, a: int, b: int, c: int) -> None:
         """Somebody pushes to the branch."""
         self._commit(_pick((*PEOPLE, None), a), b % 3)
-        self.deliveries.append(("push", _pick(PEOPLE, c)))
+        self.deliveries.append(("push", (self.main[-1], _pick(PEOPLE, c))))
 
     def push_request(self, a: int, b: int, c: int) -> None:
         """Somebody pushes to a pull request; now and then it takes in its base, or is set back by force."""
@@ -291,9 +294,14 @@ class Chain:
             commits = list(self.inputs)
             self.green[commits[b % len(commits)]] = _pick(("success", "pending", "failure", "success"), c)
         elif a % 3 == 1:
-            self.staging = str(b % 3)
+            known = list(self.inputs)
+            self.staging = known[b % len(known)]
         else:
             self.now += timedelta(hours=1 + b % 60)
+            if self.lock_ends is not None and self.now >= self.lock_ends:
+                self.lock = self.lock_ends = None
+                self._count("lock expired")
+                self._freed()
 
     def flux(self, a: int, b: int, c: int) -> None:
         """Sluice writes the pin, or Flux comes to an end with it."""
@@ -316,6 +324,7 @@ class Chain:
         "catch_up",
     )
     STEPS += (*["execute"] * 4, "hesitate", "go_on", *["look"] * 3, "people", "rules", "outside", *["flux"] * 3)
+    STEPS += ("disable",)
 
     def step(self, name: str, a: int, b: int, c: int) -> None:
         """One step, after which everything that must be true is true."""
@@ -362,7 +371,7 @@ class Chain:
 
     def _let(self, waiting: Row) -> None:
         self.lock, self.hold = None, False
-        self.green[waiting.wanted.commit], self.staging = "success", waiting.wanted.inputs
+        self.green[waiting.wanted.commit], self.staging = "success", waiting.wanted.commit
         for who in RESERVE:
             waiting.voices[who] = waiting.wanted.chain
         self._looked(self._collect_look(waiting))
@@ -379,7 +388,7 @@ class Chain:
         facts, command = dossier.facts, dossier.facts.command
         pull = self.pulls.get(facts.request.number) if facts.request else None
         wanted = rules.approvals
-        if pull is not None and pull.fork and not facts.on_branch and command == "deploy":
+        if pull is not None and pull.fork and not facts.on_branch and command in ASKED:
             assert rules.forks
             wanted = max(wanted, 1)
         unasked = {row.asked_by, row.pushed_by, *(who for who in facts.barred)}
@@ -391,14 +400,16 @@ class Chain:
         assert self.lock in (None, row.asked_by)
         assert not (rules.freeze and _frozen(self.now))
         assert not rules.checks or facts.checks.get("ci") == "success"
-        assert not rules.after or self.staging == dossier.parts.inputs
+        assert not rules.after or self.inputs.get(self.staging or "") == dossier.parts.inputs
         assert rules.deploy_from != "merged" or facts.on_branch
+        assert self.inputs[row.wanted.commit], "there is nothing to deploy"
 
     # The forge.
 
     def _new(self, author: str | None, inputs: int) -> str:
         commit = f"{len(self.inputs):040x}"
-        self.inputs[commit], self.authors[commit] = str(inputs), author
+        gone = len(self.inputs) % 9 == 8  # the environment's folder
+        self.inputs[commit], self.authors[commit] = "" if gone else str(inputs), author
         return commit
 
     def _commit(self, author: str | None, inputs: int) -> None:
@@ -410,11 +421,15 @@ class Chain:
         """The head itself lands on the branch, or a new commit of the same."""
         pull.state = "merged"
         if squash:
-            self._commit(by, int(self.inputs[pull.head]))
+            self._commit(by, int(self.inputs[pull.head] or 0))
         else:
             self.main.append(pull.head)
         self.brings[self.main[-1]] = [*pull.commits, self.main[-1]]
-        self.deliveries.append(("push", by))
+        self.deliveries.append(("push", (self.main[-1], by)))
+
+    def _merged_as(self, commit: str) -> Pull | None:
+        """The request that was merged as this very commit."""
+        return next((each for each in self.pulls.values() if each.state == "merged" and each.head == commit), None)
 
     def _pull(self, number: int) -> Pull:
         return self.pulls[1 + number % 2]
@@ -463,6 +478,7 @@ class Chain:
             asked_by=row.asked_by if row else who,
             request=Request(number=pull.number, state=pull.state, draft=pull.draft, fork=pull.fork) if pull else None,
             on_branch=on_branch,
+            path_missing=not self.inputs[commit],
             behind=not on_branch and pull is not None and pull.grown_from < len(self.main),
             checks={"ci": self.green[commit]} if commit in self.green else {},
             chain=binding.chain(parts),
@@ -477,7 +493,7 @@ class Chain:
 
     def _wrote(self, command: str, commit: str, pull: Pull | None) -> list[str | None]:
         """The authors of everything that it brings."""
-        if command == "deploy" and pull is not None:
+        if command in ASKED and pull is not None:
             own = pull.commits[: pull.commits.index(commit) + 1] if commit in pull.commits else [commit]
             return [self.authors[each] for each in own]
         last = next((row for row in reversed(self._let_through()) if row.wanted.commit in self.main), None)
@@ -497,13 +513,16 @@ class Chain:
             if commit not in pull.commits and commit not in self.main:
                 return None
             return self._collect("deploy", commit, pull, who=said.who, named=said.named is not None, behind_said=True)
-        commit = self.main[-1] if said.command == "resume" else pull.head
-        return self._collect("push" if said.command == "resume" else said.command, commit, pull, who=said.who)
+        if said.command == "promote":
+            return self._collect("promote", self.staging, pull, who=said.who, named=True) if self.staging else None
+        if said.command == "resume":
+            return self._collect("push", self.main[-1], self._merged_as(self.main[-1]), pushed_by=said.who)
+        return self._collect(said.command, pull.head, pull, who=said.who)
 
     def _collect_look(self, row: Row) -> Dossier:
         """What a waiting deployment depends on."""
         pull = self.pulls.get(row.wanted.request or 0)
-        command = row.wanted.trigger if row.wanted.trigger == "deploy" else "push"
+        command = row.wanted.trigger if row.wanted.trigger in ASKED else "push"
         dossier = self._collect(command, row.wanted.commit, pull, row=row)
         reviews = pull.reviews.items() if pull else ()
         yes = tuple(who for who, (commit, good) in reviews if good and commit == row.wanted.commit)
@@ -565,7 +584,7 @@ class Chain:
         """The forge's facts with those of the database now."""
         row = self._row(dossier.row) if dossier.row else None
         voices = row.voices if row else {}
-        before = Before(name="staging", wanted=dossier.parts.inputs, live=self.staging)
+        before = Before(name="staging", wanted=dossier.parts.inputs, live=self.inputs.get(self.staging or ""))
         return gates.judge(
             msgspec.structs.replace(
                 dossier.facts,
@@ -578,7 +597,7 @@ class Chain:
         )
 
     def _row(self, id: uuid.UUID) -> Row:
-        return next(row for row in self.rows if row.id == id)
+        return next(row for row in (*self.rows, *self.former) if row.id == id)
 
     def _apply(self, changes: list[core.Change], dossier: Dossier | None = None, wanted: Wanted | None = None) -> None:
         """One transaction."""
@@ -595,6 +614,9 @@ class Chain:
                 case core.Open():
                     assert wanted is not None
                     made = self._insert(wanted, dossier, change.phase)
+                case core.Record():
+                    assert wanted is not None
+                    self._move(self._insert(wanted, dossier, Phase.QUEUED), Phase.SUPERSEDED)
                 case core.Release():
                     made = self._row(change.id)
                     made.number = self._number()
@@ -615,11 +637,11 @@ class Chain:
     def _insert(self, wanted: Wanted, dossier: Dossier | None, phase: Phase) -> Row:
         facts = dossier.facts if dossier else None
         row = Row(
-            id=uuid.UUID(int=len(self.rows) + 1),
+            id=uuid.UUID(int=len(self.rows) + len(self.former) + 1),
             number=self._number(),
             phase=phase,
             wanted=wanted,
-            asked_by=facts.asked_by if facts and wanted.trigger in ("deploy", "resume") else "",
+            asked_by=facts.asked_by if facts and wanted.trigger in ASKED else "",
             created=self._tick(),
             parts=dossier.parts if dossier else Parts(commit=wanted.commit, inputs=wanted.inputs, config="", policy=""),
             bound=dossier.bound if dossier else None,
@@ -628,7 +650,7 @@ class Chain:
         )
         row.past.append(phase)
         self.rows.append(row)
-        if phase is Phase.QUEUED and wanted.own and wanted.trigger in ("push", "deploy", "resume"):
+        if phase is Phase.QUEUED and wanted.own and wanted.trigger in ("push", "resume", *ASKED):
             assert dossier is not None
             self._justify(row, dossier)
         return row
@@ -645,10 +667,10 @@ class Chain:
     # What is done with what comes in.
 
     def _open_delivery(self, kind: str, about: object) -> None:
-        if kind == "push":
-            self._pushed(str(about))
-            return
         assert isinstance(about, tuple)
+        if kind == "push":
+            self._pushed(*about)
+            return
         number, head, pusher = about
         pull = self.pulls[number]
         if pusher:
@@ -658,18 +680,35 @@ class Chain:
         if waiting is not None and waiting.wanted.request == number:
             self._looked(self._collect_look(waiting))
 
-    def _pushed(self, pusher: str) -> None:
-        """A push is a hint: the branch's head is read."""
+    def _pushed(self, brought: str, pusher: str) -> None:
+        """A push is a hint: the branch's head is read. On a follower what it brought goes along, or is told of."""
         commit = self.main[-1]
         if self.applied.follows:
             if self.pin is None:
-                wanted = Wanted(commit=commit, inputs=self.inputs[commit], chain="", trigger="push", own=False)
-                self._apply(core.decide(self._stand(), wanted), None, wanted)
+                self._overtaken(brought, commit)
+                self._shared(commit, "push")
             return
         rules = self.in_force
         if rules.auto_sync or rules.approvals:
-            pull = next((each for each in self.pulls.values() if each.state == "merged" and each.head == commit), None)
+            pull = self._merged_as(commit)
             self._want(self._collect("push", commit, pull, pushed_by=pusher), "push", pull)
+
+    def _overtaken(self, brought: str, head: str) -> None:
+        if brought == head or any(row.wanted.commit == brought for row in self.rows):
+            return
+        wanted = self._by_branch(brought, "push")
+        alike = self.inputs[brought] == self.inputs[head]
+        self._apply(core.decide(self._stand(), core.Overtaken(wanted=wanted, head=head, alike=alike)), None, wanted)
+        assert alike or all(row.wanted.commit != brought for row in self.running), "the past is under way"
+
+    def _shared(self, commit: str, trigger: str) -> None:
+        """By the source that followers share."""
+        wanted = self._by_branch(commit, trigger)
+        self._apply(core.decide(self._stand(), wanted), None, wanted)
+        assert self.pin is None
+
+    def _by_branch(self, commit: str, trigger: str) -> Wanted:
+        return Wanted(commit=commit, inputs=self.inputs[commit], chain="", trigger=trigger, own=False)
 
     def _want(self, dossier: Dossier, trigger: str, pull: Pull | None) -> None:
         verdict = self._verdict(dossier)
@@ -682,7 +721,10 @@ class Chain:
             request=pull.number if pull else None,
         )
         self._count(f"{trigger} {verdict.outcome}")
+        waiting = self.waiting
         self._apply(core.decide(self._stand(), wanted), dossier, wanted)
+        if waiting is not None and verdict.outcome == WAIT and _alike(waiting.wanted, wanted):
+            assert self.waiting is waiting, "what waits was asked for twice"
 
     def _looked(self, dossier: Dossier) -> None:
         assert dossier.row is not None
@@ -701,9 +743,10 @@ class Chain:
                 lost=frozenset(lost),
             )
             changes = core.decide(self._stand(), judged)
+        assert waits or not changes, "a look at what waits no more changed something"
         self._apply(changes, dossier)
         if row.wanted.trigger == "push" and row.phase is Phase.SUPERSEDED:
-            self.deliveries.append(("push", row.pushed_by))
+            self.deliveries.append(("push", (self.main[-1], row.pushed_by)))
 
     def _heed(self, row: Row, dossier: Dossier) -> None:
         """A review of exactly this commit is a voice; one that was taken back is none any more."""
@@ -725,6 +768,11 @@ class Chain:
             return
         self.done.add(said.id)
         self._want(dossier, "deploy", self.pulls[said.number])
+
+    def _promote(self, said: Said, dossier: Dossier) -> None:
+        """What runs in staging."""
+        self.done.add(said.id)
+        self._want(dossier, "promote", self.pulls[said.number])
 
     def _approve(self, said: Said, dossier: Dossier) -> None:
         row = self._meant(said, dossier)
@@ -764,11 +812,12 @@ class Chain:
             return
         if dossier.people[said.who].role < Role.DEPLOYER or (self.applied.follows and not self._stay("lock")):
             return
-        self.lock = self.lock or said.who
+        if self.lock is None:
+            self.lock, self.lock_ends = said.who, self.now + timedelta(hours=12) if said.at % 2 else None
 
     def _unlock(self, said: Said, dossier: Dossier) -> None:
         if self.lock == said.who or dossier.people[said.who].role >= Role.ADMIN:
-            self.lock = None
+            self.lock = self.lock_ends = None
             self._freed()
 
     def _rollback(self, said: Said, dossier: Dossier) -> None:
@@ -790,8 +839,11 @@ class Chain:
             return
         self.done.add(said.id)
         if self.applied.follows:
-            self._apply(core.decide(self._stand(), core.Resumed()))
-            self._freed()
+            goes = self.pin is not None and self.lock is None
+            back = self._by_branch(self.main[-1], "unpin") if goes else None
+            self._apply(core.decide(self._stand(), core.Resumed(wanted=back)), None, back)
+            assert not self.hold
+            assert not goes or self.pin is None
             return
         held, self.hold = self.hold, False
         verdict = self._verdict(dossier)
@@ -800,14 +852,14 @@ class Chain:
         wanted = Wanted(
             commit=parts.commit, inputs=parts.inputs, chain=dossier.chain, trigger="resume", verdict=verdict
         )
+        self._count(f"resume {verdict.outcome}")
         self._apply(core.decide(self._stand(), core.Resumed(wanted=wanted)), dossier, wanted)
+        assert self.hold == (held and verdict.outcome == REFUSE), "what is refused changes nothing"
 
     def _freed(self) -> None:
         """A follower follows again when nothing keeps it."""
         if self.applied.follows and self.pin is not None and not self.hold and self.lock is None:
-            commit = self.main[-1]
-            wanted = Wanted(commit=commit, inputs=self.inputs[commit], chain="", trigger="unpin", own=False)
-            self._apply(core.decide(self._stand(), wanted), None, wanted)
+            self._shared(self.main[-1], "unpin")
 
     def _stay(self, trigger: str) -> bool:
         """Pin a follower to what it has; False where it has nothing yet."""
@@ -830,6 +882,21 @@ class Chain:
         elif self.applied.follows and not was.follows:
             self._freed()
 
+    def disable(self, a: int, b: int, c: int) -> None:
+        """GitOps is taken away; a little later it is set up anew, and nothing is known of what was before."""
+        if a % 4:
+            return
+        self._apply(core.decide(self._stand(), core.Disabled()))
+        assert all(row.phase in TERMINAL for row in self.rows)
+        self.former += self.rows
+        self.rows, self.pin, self.cluster, self.live = [], None, None, None
+        self.hold, self.lock, self.lock_ends, self.applied = False, None, None, self.file
+        self.succeeded, self.justified = set(), set()
+        if self.applied.follows:
+            self._shared(self.main[-1], "enable")
+        else:
+            self.deliveries.append(("push", (self.main[-1], "")))
+
     # Flux.
 
     def _write_pin(self) -> None:
@@ -847,8 +914,8 @@ class Chain:
             self.succeeded.add(row.wanted.commit)
             self.live = row.wanted.commit
         self._apply(core.decide(self._stand(), core.Settled(id=row.id, phase=phase)))
-        again = core.decide(self._stand(), core.Settled(id=row.id, phase=Phase.FAILED))
-        assert again == []
+        for phase in (Phase.FAILED, Phase.SUCCEEDED):
+            assert core.decide(self._stand(), core.Settled(id=row.id, phase=phase)) == [], "it ends only once"
 
     def _count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
@@ -856,6 +923,7 @@ class Chain:
 
 COMMANDS = (
     *["deploy"] * 4,
+    *["promote"] * 2,
     "approve",
     "reject",
     "cancel",
@@ -891,6 +959,10 @@ def violations(first: int, sequences: int, steps: int = 60) -> list[str]:
 
 def _pick(several: Sequence[T], number: int) -> T:
     return several[number % len(several)]
+
+
+def _alike(one: Wanted, other: Wanted) -> bool:
+    return (one.chain, one.request, one.trigger) == (other.chain, other.request, other.trigger)
 
 
 def _frozen(now: datetime) -> bool:

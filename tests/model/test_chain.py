@@ -55,5 +55,6 @@ def test_the_stories_have_everything_in_them() -> None:
     wanted = {
         *("Open", "End", "VoidVoices", "Release", "Pin", "Unpin", "Hold", "EndHold", "voice", "review", "ref_changed"),
         *("push wait", "push go", "let push", "deploy wait", "deploy go", "deploy refuse", "let deploy"),
+        *("Record", "promote wait", "promote go", "let promote", "resume wait", "resume go", "lock expired"),
     }
     assert wanted <= seen.keys()

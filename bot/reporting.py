@@ -1,9 +1,13 @@
-"""The one place that speaks to people: commit statuses in their order, and one comment per pull request."""
+"""The one place that speaks to people: commit statuses in their order, and one comment per pull request.
+
+Whoever has to be called gets a new comment, for nobody is told of an edit; so does a command on a commit.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -19,6 +23,7 @@ from bot.core.conversation import (
     PastRow,
     SetupProgress,
     StepRow,
+    calling,
     marker,
     render,
     tame,
@@ -126,20 +131,22 @@ class Reporter:
         await self._settle(row, "sent", external_id=id, content_digest=digest)
 
     async def _reply(self, forge: Forge, repository: Repository, row: Notification) -> None:
-        """What came of one command on a commit, said there once."""
+        """What came of one run, said once in a comment of its own: to a command on a commit, or to call somebody."""
         async with self.store.read() as session:
             run = await session.get_one(Run, UUID(row.context))
-        mark = marker(f"{repository.provider}/{repository.forge_id}/{run.id}")
-        told = Conversation(
-            key=f"{repository.provider}/{repository.forge_id}/{run.id}",
-            project=repository.full_name,
-            results=(_result(run, None),),
-        )
-        found = await forge.find_commit_comment(repository.full_name, row.target, mark) if row.attempted_at else None
+        key = f"{repository.provider}/{repository.forge_id}/{run.id}"
+        name, mark = repository.full_name, marker(key)
+        if run.pull_request is not None:
+            find = partial(forge.find_comment, name, run.pull_request, mark)
+            create = partial(forge.create_comment, name, run.pull_request, calling(key, run.actor, run.text or ""))
+        else:
+            told = Conversation(key=key, project=name, results=(_result(run, None),))
+            find = partial(forge.find_commit_comment, name, row.target, mark)
+            create = partial(forge.create_commit_comment, name, row.target, render(told, forge.comment_limit))
+        found = await find() if row.attempted_at else None
         if found is None:
             await self._attempt(row)
-            body = render(told, forge.comment_limit)
-            found = await forge.create_commit_comment(repository.full_name, row.target, body)
+            found = await create()
         await self._settle(row, "sent", external_id=found)
 
     async def _say(

@@ -172,8 +172,9 @@ class Runner:
                     tx.session, repository_id=repository.id, number=call.number, now=tx.now
                 )
                 tx.ring("report", comment)
-            if call.commit is not None and result.outcome != "ignored":
+            target = call.commit if call.number is None else str(call.number) if result.calls else None
+            if target is not None and result.outcome != "ignored":
                 reply = await outbox.say_reply(
-                    tx.session, repository_id=repository.id, commit=call.commit, run_id=run.id, now=tx.now
+                    tx.session, repository_id=repository.id, target=target, run_id=run.id, now=tx.now
                 )
                 tx.ring("report", reply)

@@ -11,7 +11,7 @@ from models.base import Base, Leased, Word
 
 
 class Notification(Leased, Base):
-    """One commit status, or the one comment of a pull request, or the answer to a command on a commit.
+    """One commit status, or the one comment of a pull request, or a comment that answers or calls somebody, once.
 
     Statuses of one (repository, commit, context) are sent in the order of `sequence`. A comment has sequence 0, no
     text of its own (it is rendered when sent) and is sent again whenever `nudged` grew.
@@ -35,7 +35,7 @@ class Notification(Leased, Base):
     )
     target: Mapped[str] = mapped_column(doc="The commit, or the pull request's number.")
     context: Mapped[str] = mapped_column(
-        default="", doc="The name of the status: sluice/<environment>; of an answer on a commit, the run."
+        default="", doc="The name of the status: sluice/<environment>; of an answer or a call, the run."
     )
     sequence: Mapped[int] = mapped_column(
         default=0, doc="The order in which statuses of one context are sent; 0 for comments."

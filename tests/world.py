@@ -419,7 +419,14 @@ class World:
         return self.forge.statuses(self.repository, sha, None if environment is None else f"sluice/{environment}")
 
     def comments(self, number: int | None = None) -> list[str]:
-        """What Sluice wrote on a pull request."""
+        """What Sluice wrote on a pull request, but for what called somebody."""
+        return [body for body in self._written(number) if "\n@" not in body]
+
+    def calls(self, number: int | None = None) -> list[str]:
+        """The comments that call somebody, without their markers."""
+        return [body.partition("\n")[2] for body in self._written(number) if "\n@" in body]
+
+    def _written(self, number: int | None) -> list[str]:
         found = self.forge.comments(self.repository, number or self.number)
         return [comment.body for comment in found if comment.user.login == BOT]
 

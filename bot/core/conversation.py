@@ -51,6 +51,7 @@ _OURS = re.compile(
     re.I,
 )
 _OUR_START = re.compile(r" {0,3}(?=[#=/]|-{2}|-\s*$|~{3})")
+_LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?", re.ASCII)
 _KEY = re.compile(r"[A-Za-z0-9._:/=-]{1,200}", re.ASCII)
 
 
@@ -127,6 +128,12 @@ def marker(key: str) -> str:
     if not _KEY.fullmatch(key) or "--" in key:
         raise ValueError("a marker's key is made of letters, digits and . _ : / = -")
     return f"{MARKER}{key} -->"
+
+
+def calling(key: str, login: str, text: str) -> str:
+    """A comment that calls one person, and nobody else whatever the text says."""
+    who = f"@{login}" if _LOGIN.fullmatch(login) else escape(login, 60)
+    return f"{marker(key)}\n{who}: {tame(text)}"
 
 
 # Making texts harmless.

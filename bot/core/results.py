@@ -4,16 +4,20 @@ import msgspec
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of one run. `outcome` is done, refused or ignored; `code` is the reason code; `text` is Markdown."""
+    """The end of one run. `outcome` is done, refused or ignored; `code` is the reason code; `text` is Markdown.
+
+    `calls`: whom it is about did nothing just now, and an edit of the one comment tells nobody; so they are called.
+    """
 
     outcome: str
     text: str
     code: str | None = None
+    calls: bool = False
 
 
-def done(text: str) -> Result:
+def done(text: str, *, calls: bool = False) -> Result:
     """The call did what it should."""
-    return Result(outcome="done", text=text)
+    return Result(outcome="done", text=text, calls=calls)
 
 
 def refused(code: str, text: str) -> Result:

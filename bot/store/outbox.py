@@ -85,9 +85,9 @@ async def say_comment(session: AsyncSession, *, repository_id: UUID, number: int
     return found
 
 
-async def say_reply(session: AsyncSession, *, repository_id: UUID, commit: str, run_id: UUID, now: datetime) -> UUID:
-    """Have what came of a command that was written on a commit answered there, in a comment of its own."""
-    made = {"kind": "comment", "repository_id": repository_id, "target": commit, "context": str(run_id), "sequence": 0}
+async def say_reply(session: AsyncSession, *, repository_id: UUID, target: str, run_id: UUID, now: datetime) -> UUID:
+    """Have what came of a run said once in a comment of its own: on a commit, or on a request (its number)."""
+    made = {"kind": "comment", "repository_id": repository_id, "target": target, "context": str(run_id), "sequence": 0}
     await session.execute(
         insert(session, Notification)
         .values(id=uuid.uuid4(), due_at=now, **made)

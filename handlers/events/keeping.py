@@ -6,7 +6,6 @@ import msgspec
 
 from bot import following, pinning
 from bot.context import Context
-from bot.core.conversation import escape
 from bot.core.deployments import short
 from bot.core.keeping import FREED, REACH, TURN, until
 from bot.core.results import Result, done, ignored
@@ -36,13 +35,13 @@ class Reach(msgspec.Struct, frozen=True):
 
 @work(TURN)
 async def turn(ctx: Context, args: Turn) -> Result:
-    """Say so on the request that it was asked for on."""
+    """Call them on the request that it was asked for on."""
     async with ctx.store.read() as session:
         lock = await session.get_one(Lock, UUID(args.lock))
         where = await deployments.place(session, lock.environment_id)
     if lock.status != "held":
         return ignored("it has ended already")
-    return done(f"{escape(lock.owner)}, `{where.title}` is yours now{until(lock.expires_at)}")
+    return done(f"`{where.title}` is yours now{until(lock.expires_at)}", calls=True)
 
 
 @work(FREED)

@@ -16,6 +16,7 @@ from bot.core.conversation import (
     CommandResult,
     Conversation,
     EnvironmentRow,
+    calling,
     code,
     escape,
     marker,
@@ -262,3 +263,20 @@ def test_a_long_status_text_is_cut_at_its_end() -> None:
     assert text.startswith("Failed: xxx")
     assert text.endswith("x…")
     assert len(text) == STATUS_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("login", "text", "said"),
+    [
+        ("maia", "`production` is yours now", "@maia: `production` is yours now"),
+        ("maia", "ask @dave and @acme/all", "@maia: ask @\u200ddave and @\u200dacme/all"),
+        ("a.b-c_1", "x", "@a.b-c_1: x"),
+        ("acme/all", "x", "acme/all: x"),
+        ("operator:root", "x", "operator:root: x"),
+        ("x\n@dave", "x", "x @\u200ddave: x"),
+        ("renovate[bot]", "x", "renovate&#91;bot&#93;: x"),
+    ],
+)
+def test_a_call_is_heard_by_one(login: str, text: str, said: str) -> None:
+    """Only who is called is mentioned."""
+    assert calling("github/1/2", login, text) == f"{marker('github/1/2')}\n{said}"

@@ -58,11 +58,13 @@ async def test_in_line(world: World) -> None:
     assert "is locked by dave; you are 1st in line and will be told here" in world.comment_text()
 
     await world.comment("/unlock development", by="vera", on=first)
+    world.forge.drop_next("POST", f"*/issues/{world.number}/comments")  # made, but the answer is lost: found again
     await world.comment("/unlock development", by="dave", on=first)
 
     assert await world.results("unlock") == [("refused", "not_permitted"), ("done", None)]
     assert "now it is maia's" in world.comment_text(first)
-    assert "maia, `development` is yours now" in world.comment_text()
+    assert "`development` is yours now" in world.comment_text()
+    assert (world.calls(), world.calls(first)) == (["@maia: `development` is yours now"], [])
     assert len(await world.pins()) == 1
     await world.comment("/unlock development", by="dave")
     await world.comment("/unlock development", by="alice")
@@ -71,6 +73,7 @@ async def test_in_line(world: World) -> None:
     assert results[2:] == [("refused", "not_permitted"), ("done", None), ("refused", "not_locked")]
     assert "(it was maia's)" in world.comment_text()
     assert await world.pins() == []
+    assert len(world.calls()) == 1
     assert await locks(world) == [("dave", "released"), ("maia", "released")]
 
 

@@ -284,10 +284,10 @@ def _text_of(file: Path) -> str:
 
 @app.command(name="rotate-keys")
 def rotate_keys(*, check: bool = False) -> None:
-    """Seal everything in the database with the newest of SLUICE_SECRET_KEYS; Sluice may run meanwhile.
+    """Seal everything in the database with the newest of SLUICE_SECRET_KEYS, and renew webhooks, online.
 
-    Put a new key in front of the old one, restart everything, run this, and take the old key away when it says that
-    nothing is sealed with it. It can be broken off and repeated.
+    Put a new key in front of the old one, restart everything, run this, and take the old key away when it ends with
+    exit code 0: nothing is sealed with it then, and no webhook signs by it. It can be broken off and repeated.
 
     Parameters
     ----------
@@ -304,14 +304,14 @@ def rotate_keys(*, check: bool = False) -> None:
 def _cluster(loaded: settings.Settings, name: str, kubeconfig: Path | None) -> "KubernetesCluster":
     """The cluster of that name, by the kubeconfig that is given or by the settings."""
     from bot.flux.cluster import KubernetesCluster
-    from bot.wiring import make_clusters
+    from bot.wiring import cluster_makers
 
     if kubeconfig is not None:
         return KubernetesCluster.from_kubeconfig(name, kubeconfig)
-    known = make_clusters(loaded)
+    known = cluster_makers(loaded)
     if name not in known:
         raise UserError("cluster_unknown", f"there is no cluster {name}; configured: {', '.join(known)}")
-    return known[name]
+    return known[name]()
 
 
 @flux.command

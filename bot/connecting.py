@@ -4,7 +4,7 @@ import uuid
 
 import sqlalchemy as sa
 
-from bot import log
+from bot import log, registering
 from bot.core.errors import ConfigError, UserError
 from bot.core.ports import Hook as Registered
 from bot.migrating import bring_up_to_date
@@ -19,8 +19,7 @@ logger = log.get(__name__)
 
 async def connect(settings: Settings, forge: str, name: str) -> Registered:
     """Register the webhook, or bring it up to date: the row first, so that its deliveries are known."""
-    if settings.public_url is None or not settings.secret_keys:
-        raise ConfigError("set SLUICE_PUBLIC_URL and SLUICE_SECRET_KEYS first: the hook's address and secret need them")
+    registering.require(settings)
     adapters = make_forges(settings)
     if forge not in adapters:
         raise ConfigError(f"{forge} is not configured; set SLUICE_{forge.upper()}_TOKEN and what belongs to it")
@@ -36,13 +35,7 @@ async def connect(settings: Settings, forge: str, name: str) -> Registered:
                 await session.execute(sa.select(Hook).where(Hook.repository_id == row.id))
             ).scalar_one_or_none() or Hook(id=uuid.uuid4(), repository_id=row.id)
             session.add(hook)
-        url = f"{settings.public_url.rstrip('/')}/webhooks/{forge}/{hook.id}"
-        made = await adapter.register_hook(name, url, settings.hook_secrets(hook.id)[0].decode())
-        async with database.write() as session:
-            await session.execute(
-                sa.update(Hook).where(Hook.id == hook.id).values(forge_hook_id=made.id, status="active")
-            )
-        return made
+        return await registering.register(settings, database, adapter, row, hook)
     finally:
         for each in adapters.values():
             await each.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -61,15 +62,19 @@ def _checks(name: str, each: ForgeSettings) -> dict[str, CheckRuns]:
 
 
 def make_clusters(settings: Settings) -> dict[str, KubernetesCluster]:
-    """The clusters by their names; `default` is that of the kubeconfig, or the one that this process runs in."""
-    named = {name: KubernetesCluster.from_kubeconfig(name, path) for name, path in settings.kubeconfigs.items()}
+    """The clusters by their names."""
+    return {name: make() for name, make in cluster_makers(settings).items()}
+
+
+def cluster_makers(settings: Settings) -> dict[str, Callable[[], KubernetesCluster]]:
+    """How to make each; `default` is that of the kubeconfig, or the one that this process runs in."""
+    by_file = KubernetesCluster.from_kubeconfig
+    named = {name: partial(by_file, name, path) for name, path in settings.kubeconfigs.items()}
     if settings.kubeconfig is not None:
-        default = KubernetesCluster.from_kubeconfig(DEFAULT_CLUSTER, settings.kubeconfig)
-    elif settings.in_pod or not named:
-        default = KubernetesCluster.in_cluster(DEFAULT_CLUSTER)
-    else:
-        return named
-    return {DEFAULT_CLUSTER: default, **named}
+        return {DEFAULT_CLUSTER: partial(by_file, DEFAULT_CLUSTER, settings.kubeconfig), **named}
+    if settings.in_pod or not named:
+        return {DEFAULT_CLUSTER: partial(KubernetesCluster.in_cluster, DEFAULT_CLUSTER), **named}
+    return {**named}
 
 
 class Backend:

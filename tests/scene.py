@@ -40,7 +40,7 @@ class Scene:
         self._server = Loopback(self._meddled)
         url = self.sandbox.url = self._server.start()
         self.sandbox.add_user("alice")
-        token = self.sandbox.add_user("sluice-bot")
+        token = self.token = self.sandbox.add_user("sluice-bot")
         self.name = self.sandbox.create_repository("acme", "web", {"README.md": b"# web\n"})
         for login, role in (("alice", "write"), ("sluice-bot", "write")):
             self.sandbox.set_permission(self.name, login, role)

@@ -5,19 +5,24 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from bot import rotating
+from bot.connecting import connect
 from bot.core.checks import Level
 from bot.core.sealing import Keyring
 from bot.doctor import _seals
-from bot.settings import Settings
+from bot.settings import ForgeSettings, Settings
 from bot.store import sealed
 from bot.store.database import Database, migrate
 from models import GitPlatformConnection
+from tests.postgres import migrated_file
+from tests.scene import Scene
 
 OLD, NEW, LOST = b"o" * 32, b"n" * 32, b"l" * 32
 TABLE = "git_platform_connections"
@@ -200,3 +205,34 @@ async def test_what_does_not_open_is_named_and_left(database: Database) -> None:
     told.clear()
     assert await rotating.check(settings(database, NEW), told.append) is False
     assert told == [f"1 value of {TABLE}.access_token_sealed are not sealed at all"]
+
+
+async def test_webhooks_sign_by_the_newest_key_afterwards(tmp_path: Path) -> None:
+    """The forge gets the new secret; one that it refuses is named, and the old key is still needed then."""
+    (tmp_path / "sluice.db").write_bytes(migrated_file())
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/sluice.db")
+    scene, told = Scene(tmp_path, database), list[str]()
+    forge = ForgeSettings(url=scene.sandbox.url, token=scene.token)
+    old = replace(settings(database, OLD), public_url="https://sluice.example", forges={"github": forge})
+    both = replace(old, secret_keys=(NEW, OLD))
+    try:
+        scene.sandbox.set_permission(scene.name, "sluice-bot", "admin")
+        await connect(old, "github", scene.name)
+        [hook] = scene.sandbox._state.repositories[scene.name].hooks.values()
+        [id] = [UUID(hook.url.rpartition("/")[2])]
+        assert hook.secret == old.hook_secrets(id)[0].decode()
+        scene.sandbox.fail_next("PATCH", "*/hooks/*", 403)
+        assert await rotating.rotate(both, told.append) is False
+        assert f"the webhook of {scene.name} may still sign by an older key" in told[-1]
+        assert f"`sluice connect github {scene.name}`" in told[-1]
+        assert hook.secret == old.hook_secrets(id)[0].decode()
+
+        assert await rotating.rotate(both, told.append) is True
+        assert told[-1] == "1 webhook signs by secrets of the newest key"
+        [hook] = scene.sandbox._state.repositories[scene.name].hooks.values()
+        assert hook.secret == replace(both, secret_keys=(NEW,)).hook_secrets(id)[0].decode()
+        assert await rotating.check(both, told.append) is True
+        assert [text for text in told if text.startswith("1 webhook signs by secrets of these keys")]
+    finally:
+        await scene.close()
+        await database.close()

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from bot.core.calls import Call
 
-FOLLOW, STIRRED, CHECKED = "follow", "stirred", "checked"
+FOLLOW, REOPEN, STIRRED, CHECKED = "follow", "reopen", "stirred", "checked"
 
 
 def follow_call(
@@ -21,6 +21,20 @@ def follow_call(
         actor=actor,
         actor_id=actor_id,
         arguments={"branch": branch, "commit": commit, "environment": str(environment)},
+    )
+
+
+def reopen_call(
+    forge: str, repository: str, branch: str, environment: UUID, newest: int, *, actor: str, actor_id: str
+) -> Call:
+    """Bring the branch's newest revision to an environment once more; once for what had taken its place."""
+    return Call(
+        kind="work",
+        name=REOPEN,
+        key=f"{forge}:{repository}:reopen:{environment}:{newest}",
+        actor=actor,
+        actor_id=actor_id,
+        arguments={"branch": branch, "environment": str(environment)},
     )
 
 

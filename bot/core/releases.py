@@ -16,6 +16,7 @@ from bot.core.deployments import TERMINAL, Phase
 from bot.core.reasons import GO, REFUSE, Verdict
 
 PUSH, DEPLOY = "push", "deploy"
+BY_BRANCH = frozenset({PUSH, "resume"})  # triggers that bring the branch's newest revision
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +43,7 @@ class Stand(msgspec.Struct, frozen=True, kw_only=True):
     pin: str | None = None  # the commit of the live pin; None: it follows its branch
     live_inputs: str | None = None  # of the newest deployment that was let through
     held: bool = False
+    displaced: UUID | None = None  # what the branch's newest push brought, if what was asked for took its place
 
     @property
     def waiting(self) -> Line | None:
@@ -225,11 +227,31 @@ class EndHold(msgspec.Struct, frozen=True):
     """It may move again."""
 
 
-Change = End | VoidVoices | Open | Record | Release | Pin | Unpin | Hold | EndHold
+class Reopen(msgspec.Struct, frozen=True):
+    """The branch's newest revision is wanted again: what had taken its place ended, and was not let through."""
+
+    id: UUID  # of what had been opened for it
+
+
+Change = End | VoidVoices | Open | Record | Release | Pin | Unpin | Hold | EndHold | Reopen
 
 
 def decide(stand: Stand, event: Event) -> list[Change]:
     """What an event changes; nothing where it was decided already, or is of no concern here."""
+    changes = _decided(stand, event)
+    return [*changes, *_reopened(stand, changes)]
+
+
+def _reopened(stand: Stand, changes: Sequence[Change]) -> Iterable[Change]:
+    """Nobody said no to what a push had brought, only to what took its place."""
+    line = stand.waiting
+    if stand.displaced is None or line is None or line.trigger in BY_BRANCH:
+        return ()
+    ended = (change for change in changes if isinstance(change, End) and change.id == line.id)
+    return [Reopen(stand.displaced) for end in ended if end.by is None and end.reason != "disabled"]
+
+
+def _decided(stand: Stand, event: Event) -> list[Change]:
     match event:
         case Wanted():
             return _wanted(stand, event)

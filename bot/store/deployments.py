@@ -112,9 +112,15 @@ async def of_run(session: AsyncSession, run_id: UUID, environment_id: UUID) -> D
 
 
 async def latest(
-    session: AsyncSession, environment_id: UUID, *, without: Collection[str] = (), limit: int = 1, offset: int = 0
+    session: AsyncSession,
+    environment_id: UUID,
+    *,
+    without: Collection[str] = (),
+    triggers: Collection[str] = (),
+    limit: int = 1,
+    offset: int = 0,
 ) -> Sequence[Deployment]:
-    """The last deployments of an environment, newest first."""
+    """The last deployments of an environment, newest first; with `triggers` only those."""
     query = (
         sa.select(Deployment)
         .where(Deployment.environment_id == environment_id, Deployment.status.not_in(without))
@@ -122,12 +128,16 @@ async def latest(
         .limit(limit)
         .offset(offset)
     )
+    if triggers:
+        query = query.where(Deployment.trigger.in_(triggers))
     return (await session.execute(query)).scalars().all()
 
 
-async def newest(session: AsyncSession, environment_id: UUID, *, without: Collection[str] = ()) -> Deployment | None:
+async def newest(
+    session: AsyncSession, environment_id: UUID, *, without: Collection[str] = (), triggers: Collection[str] = ()
+) -> Deployment | None:
     """The newest deployment of an environment."""
-    return next(iter(await latest(session, environment_id, without=without)), None)
+    return next(iter(await latest(session, environment_id, without=without, triggers=triggers)), None)
 
 
 async def live_commit(session: AsyncSession, environment_id: UUID, applier: GitopsResource) -> str | None:

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from typing import assert_never
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core import releases
+from bot.core.arrivals import reopen_call
 from bot.core.deployments import Phase
 from bot.core.reasons import Verdict, as_json
 from bot.core.releases import Change, Line, Stand, Wanted
-from bot.store import approvals, deployments, holds, pins, projects
+from bot.store import approvals, deployments, holds, pins, projects, runs
 from bot.store.deployments import Place, Wish
 from bot.store.transactions import Transaction
 from models import Deployment, Environment, GitopsResource
@@ -24,7 +26,16 @@ async def read(session: AsyncSession, environment: Environment) -> Stand:
         pin=pin.commit_hash if pin else None,
         live_inputs=last.inputs_digest if last else None,
         held=await holds.live(session, environment.id) is not None,
+        displaced=await _displaced(session, environment.id, last.number if last else 0),
     )
+
+
+async def _displaced(session: AsyncSession, environment_id: UUID, since: int) -> UUID | None:
+    """What the newest push brought and something else took the place of, since a deployment was let through."""
+    brought = await deployments.newest(session, environment_id, triggers=releases.BY_BRANCH)
+    if brought is None or brought.number < since:
+        return None
+    return brought.id if brought.status == Phase.SUPERSEDED and brought.reason is None else None
 
 
 async def _line(session: AsyncSession, row: Deployment) -> Line:
@@ -113,6 +124,8 @@ async def apply(
             case releases.Hold():
                 assert made is not None
                 await holds.set_(tx, where, made, by=by or made.requested_by, reason=change.reason)
+            case releases.Reopen():
+                await _reopen(tx, where, change)
             case releases.EndHold():
                 hold = await holds.live(tx.session, where.environment.id)
                 if hold is not None:
@@ -120,6 +133,21 @@ async def apply(
             case _:
                 assert_never(change)
     return made
+
+
+async def _reopen(tx: Transaction, where: Place, change: releases.Reopen) -> None:
+    row, repository = await tx.session.get_one(Deployment, change.id), where.repository
+    environment = await tx.session.get_one(Environment, row.environment_id, populate_existing=True)
+    call = reopen_call(
+        repository.provider,
+        repository.forge_id,
+        environment.branch,
+        environment.id,
+        environment.last_number,
+        actor=row.requested_by,
+        actor_id=row.requested_by_id or "",
+    )
+    await runs.start(tx, repository, call)
 
 
 async def _end(tx: Transaction, where: Place, change: releases.End, wish: Wish | None) -> None:

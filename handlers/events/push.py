@@ -7,7 +7,7 @@ import msgspec
 from bot import pinning, releasing
 from bot.context import Context
 from bot.core import releases
-from bot.core.arrivals import FOLLOW, follow_call
+from bot.core.arrivals import FOLLOW, REOPEN, follow_call
 from bot.core.calls import Call
 from bot.core.config_changes import arrived_call
 from bot.core.deployments import Phase, short
@@ -37,6 +37,13 @@ class Follow(msgspec.Struct, frozen=True):
 
     branch: str
     commit: str
+    environment: str
+
+
+class Reopen(msgspec.Struct, frozen=True):
+    """What a push brought to an environment is wanted again."""
+
+    branch: str
     environment: str
 
 
@@ -149,6 +156,18 @@ async def _protected(ctx: Context, where: Place, args: Follow) -> Result:
         why = first.text if first is not None and not first.waits else f"nothing that {where.title} is made of changed"
         return ignored(why, code=first.code if first is not None and not first.waits else "untouched")
     return done(f"{short(args.commit)} " + (f"waits: {first.text}" if first else f"goes to {where.title}"))
+
+
+@work(REOPEN)
+async def reopen(ctx: Context, args: Reopen) -> Result:
+    """What had taken its place ended: the newest revision of the branch waits again."""
+    head = await ctx.forge.branch_head(ctx.repository.full_name, args.branch)
+    if head is None:
+        return ignored("the branch is gone")
+    async with ctx.store.write() as tx:
+        environment = await tx.session.get_one(Environment, UUID(args.environment))
+        await runs.start(tx, ctx.repository, _follow(ctx, args.branch, head, environment))
+    return ignored(f"{short(head)} is looked at again")
 
 
 def _pinned(where: Place, pin: Pin) -> Result:

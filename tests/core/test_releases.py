@@ -3,6 +3,7 @@
 import uuid
 from typing import Any
 
+import msgspec
 import pytest
 
 from bot.core.binding import Parts, chain, configuration, moved, moved_text
@@ -24,6 +25,7 @@ from bot.core.releases import (
     Record,
     Rejected,
     Release,
+    Reopen,
     RequestClosed,
     RequestMoved,
     Resumed,
@@ -363,3 +365,33 @@ def test_the_voice_is_heard_of_first(name: str) -> None:
     gone = Stand(lines=(line(phase=Phase.QUEUED),), pin=B)
     late = [change for change in decide(gone, event) if isinstance(change, End) and change.reason is not None]
     assert late == []  # only a newer one takes its place
+
+
+DISPLACED = Stand(lines=(WAITING, RUNNING), pin=A, live_inputs="a", displaced=TWO)
+ENDS: dict[str, tuple[Event, bool]] = {
+    "rejected": (Rejected(ONE), True),
+    "cancelled": (Cancelled(ONE), True),
+    "its request is closed": (RequestClosed(number=7, merged=False), True),
+    "its request got another head": (RequestMoved(number=7, head=C), True),
+    "its request became a draft": (RequestMoved(number=7, draft=True), True),
+    "its inputs are others": (judged(chain="other"), True),
+    "refused meanwhile": (judged(NO), True),
+    "given up": (Settled(id=ONE, phase=Phase.FAILED, reason="gave_up"), True),
+    "let through": (judged(GO), False),
+    "a newer one waits": (wanted(), False),
+    "a newer one goes": (wanted(verdict=GO), False),
+    "rolled back": (RolledBack(wanted=wanted(verdict=GO)), False),
+    "disabled": (Disabled(), False),
+    "still waits": (judged(), False),
+    "what runs ends": (Settled(id=TWO, phase=Phase.FAILED), False),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_what_a_push_brought_waits_again(name: str) -> None:
+    """When what had taken its place ends and did not go; and only then, and only if it had."""
+    event, again = ENDS[name]
+    assert (Reopen(TWO) in decide(DISPLACED, event)) is again
+    assert Reopen(TWO) not in decide(BOTH, event)
+    pushed = msgspec.structs.replace(DISPLACED, lines=(line(trigger="push"), RUNNING))
+    assert Reopen(TWO) not in decide(pushed, event)

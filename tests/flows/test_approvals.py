@@ -276,6 +276,13 @@ async def test_reject_and_cancel(world: World) -> None:
     assert [run.code for run in await world.asked()][-1] == "nothing_waits"
     assert world.live("production") == "production"
 
+    pushed = world.push(says("main went on", "production"))
+    await world.settled()
+    await world.comment("/deploy production --behind")
+    assert await last(world, pushed) == ("superseded", None)
+    await world.comment("/cancel production", by="dave")
+    assert await last(world, pushed) == ("waiting", None), "nobody said no to what the push brought"
+
 
 async def test_reviews_count_where_that_is_said(world: World) -> None:
     """A review of exactly the commit that waits is a voice, until it is dismissed."""

@@ -81,6 +81,7 @@ class Row:
     voices: dict[str, str] = field(default_factory=dict)  # by account: the chain that was approved
     reviewed: set[str] = field(default_factory=set)  # whose voices came by reviews
     past: list[Phase | None] = field(default_factory=lambda: [None])
+    displaced: bool = False  # by something that was wanted, not because it moved
 
 
 @dataclass(frozen=True)
@@ -578,7 +579,13 @@ class Chain:
             pin=self.pin[0] if self.pin else None,
             live_inputs=last[-1].wanted.inputs if last else None,
             held=self.hold,
+            displaced=self._displaced(last[-1].number if last else 0),
         )
+
+    def _displaced(self, since: int) -> uuid.UUID | None:
+        brought = [row for row in self.rows if row.wanted.trigger in core.BY_BRANCH]
+        newest = max(brought, key=lambda row: row.number, default=None)
+        return newest.id if newest is not None and newest.displaced and newest.number >= since else None
 
     def _verdict(self, dossier: Dossier) -> gates.Verdict:
         """The forge's facts with those of the database now."""
@@ -607,6 +614,7 @@ class Chain:
             match change:
                 case core.End():
                     self._move(self._row(change.id), change.phase)
+                    self._row(change.id).displaced = change.phase is Phase.SUPERSEDED and change.reason is None
                 case core.VoidVoices():
                     voices = self._row(change.id).voices
                     for who in change.accounts or tuple(voices):
@@ -633,6 +641,9 @@ class Chain:
                     self.hold = True
                 case core.EndHold():
                     self.hold = False
+                case core.Reopen():
+                    assert self.waiting is None, "what is to be opened again has its place taken"
+                    self.deliveries.append(("push", (self.main[-1], self._row(change.id).pushed_by)))
 
     def _insert(self, wanted: Wanted, dossier: Dossier | None, phase: Phase) -> Row:
         facts = dossier.facts if dossier else None

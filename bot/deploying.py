@@ -265,6 +265,7 @@ class Deployer:
             case settling.Succeed():
                 message = None if step.health_checked else deployments.NOT_CHECKED
                 await self._retire_own_source(case, cluster)  # before the end: nobody would come back for it
+                await self._retire_shared_sources(case, cluster)
                 await self._end(case, Phase.SUCCEEDED, live=step.live_as, text=message)
             case settling.Fail():
                 await self._end(case, Phase.FAILED, reason=step.code, text=step.message)
@@ -296,6 +297,32 @@ class Deployer:
             if await projects.live_pin(tx.session, environment) is None:  # else the pin's deployment makes it anew
                 row = await tx.session.get_one(GitopsResource, own.id)
                 row.deleted_at = tx.now
+
+    async def _retire_shared_sources(self, case: Case, cluster: Cluster) -> None:
+        """A branch's source goes when its last follower went over to another one: nobody needs it fetched."""
+        if case.source.environment_id is None and case.deployment.trigger != "enable":
+            return
+        where = case.where
+        async with self.store.read() as session:
+            sources = await projects.shared_sources(session, where.project.id, where.environment.cluster)
+            environments = await projects.environments_of(session, where.project.id)
+            appliers = [await projects.applier(session, each.id) for each in environments]
+        followed = {each.branch for each in environments if deployments.rules_of(each).follows}
+        left = [source for source in sources if source.branch not in followed]
+        used = {await self._goes_by(cluster, each) for each in appliers if each is not None} if left else set()
+        for source in left:
+            if source.name not in used:
+                await self._retire(cluster, source)
+
+    async def _goes_by(self, cluster: Cluster, applier: GitopsResource) -> str | None:
+        found = await cluster.get(objects.KIND_OF[applier.type], applier.namespace, applier.name)
+        return fluxobjects.git_source(found) if found is not None else None
+
+    async def _retire(self, cluster: Cluster, source: GitopsResource) -> None:
+        await cluster.delete(GIT_REPOSITORY, source.namespace, source.name)
+        async with self.store.write() as tx:
+            row = await tx.session.get_one(GitopsResource, source.id)
+            row.deleted_at = tx.now
 
     # What is written down.
 

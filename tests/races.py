@@ -24,6 +24,13 @@ class Counts:
     released: int = 0
     voided: int = 0
     wrong: list[str] = field(default_factory=list)
+    pace: float = 0.15  # seconds after which the push comes about as often too late as in time, on this machine
+
+    def note(self, *, released: bool) -> None:
+        """One round went this way: the next ones' moments move, so that either is first about as often."""
+        self.released += released
+        self.voided += not released
+        self.pace = min(max(self.pace * (0.8 if released else 1.25), 0.02), 5.0)
 
 
 async def begin(world: World) -> None:
@@ -48,20 +55,20 @@ async def _round(world: World, counts: Counts, chance: random.Random, number: in
     await world.settled(PATIENCE)
     await _say(world, "/deploy production")
     before = world.live("production")
-    await _both(world, chance, number)
+    await _both(world, chance, number, counts.pace)
     counts.rounds += 1
     live = world.live("production")
     rows = await world.deployments(looked_at)
     if live == f"seen {number}" and rows and await _approved(world, rows[-1]):
-        counts.released += 1
+        counts.note(released=True)
     elif live == before:
-        counts.voided += 1
+        counts.note(released=False)
     else:
         counts.wrong.append(f"round {number}: {live!r} is live, after {before!r}")
     await _clear(world)
 
 
-async def _both(world: World, chance: random.Random, number: int) -> None:
+async def _both(world: World, chance: random.Random, number: int, pace: float) -> None:
     """The approval and the push: together, with deliveries in any order, or the push as soon as the voice is heard."""
 
     def push() -> None:
@@ -72,7 +79,7 @@ async def _both(world: World, chance: random.Random, number: int) -> None:
         case "together":
             await asyncio.gather(
                 _after(chance.uniform(0, 0.05), lambda: world.write("/approve production", "maia")),
-                _after(chance.uniform(0, 0.3), push),
+                _after(chance.uniform(0, 2 * pace), push),
             )
         case "shuffled":
             world.forge.hold_deliveries()
@@ -82,7 +89,7 @@ async def _both(world: World, chance: random.Random, number: int) -> None:
         case _:
             world.write("/approve production", "maia")
             await world.until(lambda: _heard(world, heard), PATIENCE)
-            await _after(chance.uniform(0, 0.05), push)
+            await _after(chance.uniform(0, pace), push)
     await world.settled(PATIENCE)
 
 

@@ -25,6 +25,13 @@ def condition_of(found: Object, kind: str) -> Object:
     return next((condition for condition in conditions if condition.get("type") == kind), {})
 
 
+def git_source(applied: Object) -> str | None:
+    """The name of the GitRepository that a Kustomization goes by, or a HelmRelease's chart."""
+    spec = applied.get("spec", {})
+    reference = spec.get("sourceRef") or spec.get("chart", {}).get("spec", {}).get("sourceRef") or {}
+    return reference.get("name") if reference.get("kind") == "GitRepository" else None
+
+
 def is_current(found: Object, condition: Object) -> bool:
     """Whether a condition is about the object as it is now."""
     generation = found["metadata"].get("generation")

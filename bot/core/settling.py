@@ -12,6 +12,7 @@ from bot.core.fluxobjects import (
     Object,
     clean,
     condition_of,
+    git_source,
     has_no_room,
     is_crossed,
     is_current,
@@ -32,6 +33,10 @@ ASK_AGAIN = 10.0  # seconds after which a source that still has an older commit 
 
 _BEFORE = "before "  # marks a failure that was there before this deployment began
 _AFTER_ATTEMPT = frozenset({"BuildFailed", "ReconciliationFailed", "PruneFailed", "HealthCheckFailed"})
+_UNREACHABLE = re.compile(
+    r"connection (?:refused|reset|timed out)|no such host|no route to host|i/o timeout|deadline exceeded|TLS handshake"
+    r"|status code: 5[0-9]{2}|unexpected EOF"
+)
 _TRANSIENT = frozenset({"DependencyNotReady", "HealthCheckCanceled", "Progressing", "ProgressingWithRetry"})
 _CONFLICT = re.compile(r"\(Conflict\)|object has been modified|Operation cannot be fulfilled")
 _PATH_NOT_FOUND = "path not found"
@@ -235,6 +240,8 @@ def fetched(facts: Facts, source: Object) -> str | Step:
         return commit
     if ready["status"] == "False":
         message = clean(ready.get("message", ""))
+        if facts.pinned and _UNREACHABLE.search(message):  # nothing can be told of the commit; the pin stays
+            return Wait(f"failing, Flux retries: {message}", failing=True)
         return Fail("disk_full" if has_no_room(message) else "source_failed", message)
     if ready["status"] != "True" or commit is None:
         return Wait(progress_of(source) or "Flux is fetching")
@@ -273,7 +280,7 @@ def behind(facts: Facts, held: str) -> Step:
 
 def _apply(facts: Facts, source: Object, applied: Object, target: str) -> Step:
     """The source holds the target: the revision itself, or a commit that contains it with equal inputs."""
-    if _source_name(applied) != facts.source_name:
+    if git_source(applied) != facts.source_name:
         return SwitchSource()
     if _is_live(facts, source, applied, target):
         return Succeed(None if target == facts.revision else target, _health_checked(applied))
@@ -312,7 +319,7 @@ def _is_live(facts: Facts, source: Object, applied: Object, target: str) -> bool
     status = applied.get("status", {})
     held = commit_of((source.get("status", {}).get("artifact") or {}).get("revision"))
     return (
-        _source_name(applied) == facts.source_name
+        git_source(applied) == facts.source_name
         and ready.get("status") == "True"
         and is_current(applied, ready)
         and status.get("observedGeneration") == applied["metadata"].get("generation")
@@ -373,11 +380,6 @@ def _marker(applied: Object) -> str:
 
 def _commit_in(marker: str) -> str:
     return marker.partition("@")[0]
-
-
-def _source_name(applied: Object) -> str | None:
-    reference = applied.get("spec", {}).get("sourceRef", {})
-    return reference.get("name") if reference.get("kind") == "GitRepository" else None
 
 
 def _attempted(applied: Object) -> str | None:

@@ -10,6 +10,7 @@ from bot.core.fluxobjects import (
     Object,
     clean,
     condition_of,
+    git_source,
     has_no_room,
     is_crossed,
     is_current,
@@ -99,7 +100,7 @@ def _moved_on(facts: Facts, release: Object, chart: Object | None, held: str) ->
 
 def _apply(facts: Facts, release: Object, chart: Object | None, target: str) -> Step:
     """The source holds the target: next come the HelmChart, then the release."""
-    if _source_name(release) != facts.source_name:
+    if git_source(release) != facts.source_name:
         return SwitchSource()
     version = _packaged(chart, target)
     if version is None:
@@ -203,11 +204,6 @@ def _since(chart: Object | None) -> float | None:
     artifact = ((chart or {}).get("status") or {}).get("artifact") or {}
     moment = moment_of(artifact.get("lastUpdateTime"))
     return moment.timestamp() if moment else None
-
-
-def _source_name(release: Object) -> str | None:
-    reference = release.get("spec", {}).get("chart", {}).get("spec", {}).get("sourceRef", {})
-    return reference.get("name") if reference.get("kind") == "GitRepository" else None
 
 
 def _waits(release: Object) -> bool:

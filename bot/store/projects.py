@@ -141,6 +141,18 @@ async def shared_source(session: AsyncSession, project: Project, cluster: str, b
     return (await session.execute(query)).scalar_one_or_none()
 
 
+async def shared_sources(session: AsyncSession, project_id: UUID, cluster: str) -> Sequence[GitopsResource]:
+    """The GitRepositories of a project's branches in a cluster."""
+    query = sa.select(GitopsResource).where(
+        GitopsResource.project_id == project_id,
+        GitopsResource.type == "git-repository",
+        GitopsResource.environment_id.is_(None),
+        GitopsResource.cluster == cluster,
+        GitopsResource.deleted_at.is_(None),
+    )
+    return (await session.execute(query)).scalars().all()
+
+
 def is_elsewhere(environment: Environment) -> bool:
     """Whether it is a chart that is kept elsewhere: then Sluice writes its values, and nothing of Git goes to Flux."""
     return isinstance((environment.config.get("helm") or {}).get("chart"), Mapping)

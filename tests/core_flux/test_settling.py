@@ -45,6 +45,7 @@ PIN = {"source_name": "pin-development", "pinned": True}
 OLD_READY = kustomization(OLD)
 CLEAN_FORBIDDEN = " ".join(FORBIDDEN.split())
 CLEAN_PATH = "kustomization path not found: stat deploy/dev: no such file or directory"
+NO_ANSWER = "failed to checkout and determine revision: unable to clone 'https://git/acme/web': connection refused"
 FETCH_FAILED = (
     "failed to checkout and determine revision: unable to clone 'https://git/acme/web': authentication required"
 )
@@ -348,6 +349,14 @@ PINNED: dict[str, tuple[Facts, Step]] = {
         ),
         Fail("source_failed", "object not found"),
     ),
+    "a pin, and the Git server does not answer": (
+        facts(**PIN, source=pin(OLD, ready=("False", "GitOperationFailed", NO_ANSWER)), kustomization=own(OLD)),
+        Wait(f"failing, Flux retries: {NO_ANSWER}", failing=True),
+    ),
+    "a pin, the Git server does not answer, and R is there still": (
+        facts(**PIN, source=pin(R, ready=("False", "GitOperationFailed", NO_ANSWER)), kustomization=own(R)),
+        Succeed(None, True),
+    ),
     "a deleted branch under a pin: R is live, fetching fails": (
         facts(
             **PIN,
@@ -443,6 +452,10 @@ CONTAINED: dict[str, tuple[Facts, Step]] = {
 }
 
 DEADLINE: dict[str, tuple[Facts, Step]] = {
+    "a Git server that does not answer": (
+        facts(**PIN, source=pin(OLD, ready=("False", "GitOperationFailed", NO_ANSWER)), kustomization=own(OLD)),
+        TimeOut(f"not ready within 6m; last: failing, Flux retries: {NO_ANSWER}"),
+    ),
     "nothing heard": (facts(kustomization=OLD_READY), TimeOut("not ready within 6m; last: asking Flux to apply")),
     "a failure in its words": (
         facts(kustomization=failed("ReconciliationFailed", FORBIDDEN)),

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
+from bot.core.policy import Policy, Rule
 from models import Approval, Deployment
 from tests.world import World, config_map, ends, says
 
-Act = Callable[[World], Any]
+Act = Callable[[World, str], Any]
 
 
 def config(rules: str) -> str:
@@ -173,28 +175,28 @@ async def test_named_people(world: World) -> None:
     assert world.live("production") == "topic"
 
 
-def pushed(world: World) -> None:
-    world.push(says("newer", "production"), branch="topic")
+def pushed(world: World, branch: str) -> None:
+    world.push(says("newer", "production"), branch=branch)
 
 
-def forced(world: World) -> None:
-    world.push(says("other", "production"), branch="topic", force_parent=world.head())
+def forced(world: World, branch: str) -> None:
+    world.push(says("other", "production"), branch=branch, force_parent=world.head())
 
 
-def drafted(world: World) -> None:
+def drafted(world: World, _branch: str) -> None:
     world.forge.set_draft(world.repository, world.number, "dave")
 
 
-def retargeted(world: World) -> None:
+def retargeted(world: World, _branch: str) -> None:
     world.forge.create_branch(world.repository, "release", world.head(), "dave")
     world.forge.retarget(world.repository, world.number, "release", "dave")
 
 
-def configured(world: World) -> None:
+def configured(world: World, _branch: str) -> None:
     world.push({".sluice.yaml": config("approvals: 3")})
 
 
-def closed(world: World) -> None:
+def closed(world: World, _branch: str) -> None:
     world.forge.close_pull_request(world.repository, world.number, "dave")
 
 
@@ -203,8 +205,8 @@ MOVES: dict[str, tuple[Act, tuple[str, str]]] = {
     "force-push": (forced, ("superseded", "ref_changed")),
     "draft": (drafted, ("superseded", "ref_changed")),
     "retarget": (retargeted, ("superseded", "ref_changed")),
-    "configuration": (configured, ("superseded", "ref_changed")),
     "close": (closed, ("cancelled", "request_closed")),
+    "configuration": (configured, ("superseded", "ref_changed")),
 }
 
 
@@ -217,7 +219,7 @@ async def test_what_moves_before_the_last_approval(world: World, name: str) -> N
     act, end = MOVES[name]
     head = await asked(world)
     await world.comment("/approve", by="maia")
-    act(world)
+    act(world, "topic")
     await world.settled()
     assert await last(world, head) == end, world.comment_text()
     assert ("maia", end[1]) in await voices(world)
@@ -229,20 +231,41 @@ async def test_what_moves_before_the_last_approval(world: World, name: str) -> N
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["push", "draft", "configuration"])
-async def test_what_moves_with_the_last_approval(world: World, name: str) -> None:
+async def test_what_moves_with_the_last_approval(world: World) -> None:
     """The move and the approval arrive together, the approval first: the forge is asked before anything goes."""
-    act, end = MOVES[name]
+    await released(world)
+    for name, (act, end) in MOVES.items():
+        head = world.open_pull_request(says(name, "production"), branch=name)
+        await world.settled()
+        await world.comment("/deploy production --behind")
+        await world.comment("/approve", by="maia")
+        world.forge.hold_deliveries()
+        world.write("/approve production", by="alice")
+        act(world, name)
+        world.forge.release()
+        await world.settled()
+
+        assert world.live("production") == "production"
+        assert await last(world, head) == end, world.comment_text()
+
+
+async def test_a_changed_policy(world: World) -> None:
+    """The operator's file says something else of this repository after the first yes: what was approved ends."""
     head = await asked(world)
     await world.comment("/approve", by="maia")
-    world.forge.hold_deliveries()
-    world.write("/approve production", by="alice")
-    act(world)
-    world.forge.release()
-    await world.settled()
-
-    assert world.live("production") == "production"
-    assert await last(world, head) == end, world.comment_text()
+    before = world.place.settings
+    limits = Policy(rules=(Rule(match=("acme/*",), namespaces=("elsewhere-*",)),))
+    world.place.settings = msgspec.structs.replace(before, policy=limits)
+    try:
+        await world.restart()
+        await world.comment("/approve", by="alice")
+        assert await last(world, head) == ("superseded", "ref_changed")
+        assert ("maia", "ref_changed") in await voices(world)
+        assert "the operator's policy has moved since it was asked for" in world.comment_text()
+        assert world.live("production") == "production"
+    finally:
+        world.place.settings = before
+        await world.restart()
 
 
 async def test_an_approver_who_lost_the_role(world: World) -> None:
@@ -336,6 +359,7 @@ async def test_protection_is_turned_on_and_off(world: World) -> None:
     await world.settled()
     await world.comment("/enable", by="alice", on=number)
     assert world.follows("production") == "pin-production"
+    assert world.object("GitRepository", "branch-main") is None  # nobody follows it any more
     assert [row.trigger for row in await world.deployments()] == ["enable", "enable"]
     world.push(says("pushed", "production"))
     await world.settled()

@@ -63,6 +63,36 @@ async def test_rolled_back_while_the_forge_is_down(world: World) -> None:
     assert [run.status for run in await world.runs("reach")] == ["done"]
 
 
+async def test_rolled_back_while_forge_and_git_are_down(world: World) -> None:
+    """Nothing is called done: it says what Flux waits for, keeps its place, and goes back as soon as Git answers."""
+    first, _ = await live_twice(world)
+    store, url = world.forge.store, world.forge.store.url
+    world.forge.fail_next("*", f"/repos/{world.repository}/*", 502, times=100_000)
+    store.url = "http://127.0.0.1:9"
+    try:
+        ended = await sluice(world, "rollback", world.repository, "development", "--no-wait")
+        assert ended.code == 0, ended
+
+        async def told() -> bool:
+            return "failing, Flux retries: " in ((await newest(world)).message or "")
+
+        await world.until(told)
+        last = await newest(world)
+        assert (last.trigger, last.status, last.commit_hash) == ("rollback", "reconciling", first)
+        assert (world.live(), len(await holds(world))) == ("two", 1)
+    finally:
+        store.url = url
+
+    async def back() -> bool:
+        return (await newest(world)).status == "succeeded"
+
+    await world.until(back)
+    assert (world.live(), world.follows()) == ("development", "pin-development")
+    world.forge.clear_faults()
+    await world.settled(60, hurry=True)
+    assert world.states(first)[-1] == "success"
+
+
 async def test_ends_and_their_codes(world: World) -> None:
     """0 done, 1 refused or failed, 2 misused; what is misused writes nothing."""
     await live_twice(world)

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from bot.core.initialization import STEPS
+from bot.sandbox.git import FetchError
 from bot.sandbox.town import BOT
 from models import Environment, GitopsResource, Project, UnifiedEvent
 from models import ProjectInitializationStep as Step
@@ -346,7 +347,7 @@ async def test_the_deadline_of_the_objects(world: World) -> None:
 
 
 async def test_an_unreachable_git_server(world: World) -> None:
-    """Flux cannot fetch: in its words; when the server is back, /enable again goes through."""
+    """Flux cannot fetch, or has no room for it: in its words; when the server is back, /enable again goes through."""
     store, url = world.forge.store, world.forge.store.url
     store.url = "http://127.0.0.1:9"
     try:
@@ -356,8 +357,27 @@ async def test_an_unreachable_git_server(world: World) -> None:
         store.url = url
     assert "unable to clone" in world.comment_text()
 
+    await full_disk_of_flux(world)
     assert await ask(world) == ("done", None)
     await enabled(world)
+
+
+async def full_disk_of_flux(world: World) -> None:
+    """Where Flux fetches there is no room: in its words, and what helps; nothing is said to be completed."""
+    source = world.place.town.flux._source
+    fetch = source._fetch
+
+    def no_room(*_: Any) -> Any:
+        raise FetchError("unable to clone: write /tmp/gitrepository-1/pack: no space left on device")
+
+    source._fetch = no_room
+    try:
+        assert await ask(world) == ("done", None)
+        assert await failed_at(world) == ("verify_resources", "disk_full")
+    finally:
+        source._fetch = fetch
+    assert "no space left on device" in world.comment_text()
+    assert "**What to do:** make room on the disk of what is named" in world.comment_text()
 
 
 class TestWrongCredential:
@@ -514,6 +534,7 @@ PATIENCE = 300 if EVERY else 60  # seconds: all of them may be visited beside ot
 async def test_killed_at_any_step(world: World, first: int) -> None:
     """After a commit or an outside call: the same objects, one comment, no event twice, everything is completed."""
     world.may_log_errors = True
+    world.forge.rate_limit = 1_000_000  # all of them together ask more of the forge than it allows in an hour
     for step in itertools.count(first * STRIDE // SLICES, STRIDE):
         one = World(world.place, files("development"))
         one.may_log_errors = True

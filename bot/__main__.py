@@ -384,6 +384,7 @@ def simulate(
     commit: str | None = None,
     pull_request: int | None = None,
     behind: bool = False,
+    prune_confirmed: bool = False,
     forge: str | None = None,
 ) -> None:
     """Show every gate of a command without giving it; exit code 1 if it would be refused.
@@ -404,6 +405,8 @@ def simulate(
         The pull request that it would be said on.
     behind
         As if --behind were said.
+    prune_confirmed
+        As if --prune-confirmed were said.
     forge
         github or gitea, where both are configured.
     """
@@ -419,6 +422,7 @@ def simulate(
         commit=commit,
         pull_request=pull_request,
         behind=behind,
+        prune_confirmed=prune_confirmed,
         forge=forge,
     )
     answers = asyncio.run(ask(_settings(), question))

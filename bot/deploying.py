@@ -106,7 +106,7 @@ class Deployer:
         forge = self.forges.get(repository.provider)
         if forge is None:
             return self.store.clock() + LOOK_AGAIN
-        return await Gatekeeper(self.store, forge, self.policy, repository).look(deployment)
+        return await Gatekeeper(self.store, forge, self.policy, repository, self.clusters).look(deployment)
 
     async def _advance(self, case: Case, cluster: Cluster) -> datetime | None:
         deployment = case.deployment

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot import pinning
+from bot import pinning, pruning
 from bot.context import Context, known_as
 from bot.core import binding, gates, looking, people, policy, quorum, releases, repoconfig
 from bot.core import rules as core_rules
@@ -21,7 +21,8 @@ from bot.core.gates import Before, Claim, Facts, Request
 from bot.core.inputs import Inputs, made_of
 from bot.core.people import Person
 from bot.core.policy import Policy
-from bot.core.ports import CommitAuthor, Forge, PullRequest, Review
+from bot.core.ports import Cluster, CommitAuthor, Forge, PullRequest, Review
+from bot.core.prunes import Pruned
 from bot.core.quorum import Voice
 from bot.core.reasons import GO, Verdict, as_json, from_json, summary
 from bot.core.releases import Judged, RequestClosed, RequestMoved, Resumed, Wanted
@@ -55,6 +56,7 @@ class Asked:
     change: PullRequest | None = None
     named: bool = False
     behind: bool = False
+    prune_confirmed: bool = False
     pushed_by: str = ""  # the account that pushed it to the branch
     waiting: Deployment | None = None
 
@@ -82,6 +84,7 @@ class Dossier:
     head: str | None  # of the environment's branch
     config_commit: str | None
     base_commit: str | None
+    applied: frozenset[str]  # the commits that the environment may have something of
     after: Mapping[str, tuple[UUID | None, str]]  # environment → its id, and its inputs at the commit
     persons: Mapping[str, Person]  # whose voices there are, by account
     reviews: tuple[Review, ...] = ()
@@ -109,7 +112,7 @@ class Dossier:
 
 def of(ctx: Context) -> "Gatekeeper":
     """The gatekeeper of a run."""
-    return Gatekeeper(ctx.store, ctx.forge, ctx.policy, ctx.repository)
+    return Gatekeeper(ctx.store, ctx.forge, ctx.policy, ctx.repository, ctx.clusters)
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class Gatekeeper:
     forge: Forge
     policy: Policy
     repository: Repository
+    clusters: Mapping[str, Cluster]
 
     # What the forge knows.
 
@@ -160,13 +164,17 @@ class Gatekeeper:
         rules, config_commit = await self.rules(where)
         head = await self.forge.branch_head(self.repository.full_name, where.environment.branch)
         evidence = await read(self.forge, where, asked.commit)
-        parts = self._parts(asked.commit, evidence, rules)
+        applied, pruned = await self.pruned(where, asked.commit)
+        confirmed = _confirmed(asked, pruned)
+        parts = self._parts(asked.commit, evidence, rules, confirmed)
         base_commit = await self._base(asked)
         barred, unknown = await self._authors(where, asked, rules, base_commit, evidence.inputs)
         facts = await self._facts(where, asked, rules, head)
         facts = msgspec.structs.replace(
             facts,
             path_missing=bool(evidence.inputs.missing),
+            pruned=pruned,
+            prunes_confirmed=confirmed,
             chain=binding.chain(parts),
             barred=barred,
             unknown_authors=unknown,
@@ -181,17 +189,26 @@ class Gatekeeper:
             head=head,
             config_commit=config_commit,
             base_commit=base_commit,
+            applied=applied,
             after={each: await self._inputs_of(where, each, asked.commit) for each in rules.after},
             persons=await self._persons(asked, rules, reviews),
             reviews=reviews,
         )
 
-    def _parts(self, commit: str, evidence: Evidence, rules: Rules) -> Parts:
+    async def pruned(self, where: Place, commit: str) -> tuple[frozenset[str], Pruned | None]:
+        """The commits that the environment may have something of, and what of that goes with another one."""
+        async with self.store.read() as session:
+            applied = await pruning.applied(session, where.environment)
+        cluster = self.clusters.get(where.environment.cluster)
+        return applied, await pruning.look(self.forge, cluster, where, applied - {commit}, commit)
+
+    def _parts(self, commit: str, evidence: Evidence, rules: Rules, prunes: tuple[str, ...]) -> Parts:
         return Parts(
             commit=commit,
             inputs=evidence.inputs_digest,
             config=binding.configuration(evidence.config_digest, rules),
             policy=policy.digest(self.policy, known_as(self.repository)),
+            prunes=prunes,
         )
 
     async def _facts(self, where: Place, asked: Asked, rules: Rules, head: str | None) -> Facts:
@@ -368,6 +385,8 @@ class Gatekeeper:
         verdict = gates.judge(msgspec.structs.replace(facts, hold=None) if resumes else facts)
         if verdict.outcome == GO and found.branch is None:
             raise TemporaryError("a gate opened meanwhile", delay=0.1)
+        if verdict.outcome == GO and await pruning.applied(tx.session, environment) != found.applied:
+            raise TemporaryError("something else was applied meanwhile", delay=0.1)
         number = found.asked.change.number if found.asked.change else pull_request
         wanted = Wanted(
             commit=found.parts.commit,
@@ -411,6 +430,7 @@ class Gatekeeper:
             base_branch=found.asked.change.base_branch if found.asked.change else None,
             base_commit=found.base_commit,
             config_commit=found.config_commit,
+            prunes=list(parts.prunes) or None,
             gates=as_json(verdict),
             message=summary(verdict) or None,
         )
@@ -464,6 +484,8 @@ class Gatekeeper:
         verdict = gates.judge(facts)
         if not changes:
             if verdict.outcome == GO and found.branch is None:
+                return tx.now
+            if verdict.outcome == GO and await pruning.applied(tx.session, found.where.environment) != found.applied:
                 return tx.now
             changes = releases.decide(stand, _as_judged(found, row, verdict))
         made = await stands.apply(tx, found.where, changes, verdict=verdict, branch=found.branch, by=row.requested_by)
@@ -530,7 +552,20 @@ class Gatekeeper:
 
 def parts_of(row: Deployment) -> Parts:
     """What a deployment was bound to when it was opened."""
-    return Parts(commit=row.commit_hash, inputs=row.inputs_digest, config=row.config_digest, policy=row.policy_digest)
+    return Parts(
+        commit=row.commit_hash,
+        inputs=row.inputs_digest,
+        config=row.config_digest,
+        policy=row.policy_digest,
+        prunes=tuple(row.prunes or ()),
+    )
+
+
+def _confirmed(asked: Asked, pruned: Pruned | None) -> tuple[str, ...]:
+    """What may go: of a waiting deployment what was confirmed when it was asked for, whatever would go by now."""
+    if asked.waiting is not None:
+        return tuple(asked.waiting.prunes or ())
+    return pruned.names if pruned is not None and asked.prune_confirmed else ()
 
 
 def _as_judged(found: Dossier, row: Deployment, verdict: Verdict) -> Judged:

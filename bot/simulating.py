@@ -1,6 +1,6 @@
 """What would become of a command: `sluice simulate` asks every gate and changes nothing."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from bot.core.conversation import code
 from bot.core.errors import ConfigError, UserError
 from bot.core.gates import Facts, Verdict
 from bot.core.people import Person
-from bot.core.ports import Forge, PullRequest
+from bot.core.ports import Cluster, Forge, PullRequest
 from bot.core.quorum import Voice, own_change
 from bot.releasing import Asked, Gatekeeper
 from bot.settings import Settings
@@ -38,6 +38,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     commit: str | None = None
     pull_request: int | None = None
     behind: bool = False
+    prune_confirmed: bool = False
     forge: str | None = None
 
 
@@ -54,13 +55,13 @@ async def simulate(settings: Settings, question: Question) -> list[Answer]:
     if question.command not in gates.GATES:
         raise ConfigError(f"{question.command} has no gates; there are {', '.join(sorted(gates.GATES))}")
     refuse_newer(settings.database_url)
-    async with _opened(settings) as (store, forges):
+    async with _opened(settings) as (store, forges, clusters):
         async with store.read() as session:
             repository = await repositories.named(session, question.repository, question.forge)
             found = matching(await places(session, repository), question.target)
         if repository.provider not in forges:
             raise UserError("forge_not_configured", f"{repository.provider} is not configured any more")
-        keeper = Gatekeeper(store, forges[repository.provider], settings.policy, repository)
+        keeper = Gatekeeper(store, forges[repository.provider], settings.policy, repository, clusters)
         return [await _answer(keeper, where, question) for where in found]
 
 
@@ -72,14 +73,18 @@ class _NoBell:
 
 
 @asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[tuple[Store, dict[str, Forge]]]:
+async def _opened(settings: Settings) -> AsyncIterator[tuple[Store, dict[str, Forge], Mapping[str, Cluster]]]:
     database, forges = Database(settings.database_url), wiring.make_forges(settings)
+    there = settings.kubeconfig is not None or settings.kubeconfigs or settings.in_pod
+    clusters = wiring.make_clusters(settings) if there else {}
     try:
-        yield Store(database, _NoBell(), now), forges
+        yield Store(database, _NoBell(), now), forges, clusters
     finally:
         await database.close()
         for forge in forges.values():
             await forge.close()
+        for cluster in clusters.values():
+            await cluster.close()
 
 
 async def _answer(keeper: Gatekeeper, where: Place, question: Question) -> Answer:
@@ -111,6 +116,7 @@ async def _asked(keeper: Gatekeeper, where: Place, question: Question) -> Answer
         change=change,
         named=question.commit is not None,
         behind=question.behind,
+        prune_confirmed=question.prune_confirmed,
     )
     found = await keeper.dossier(where, asked)
     async with keeper.store.read() as session:

@@ -66,6 +66,10 @@ class Deployment(Leased, Base):
     config_commit: Mapped[str | None] = mapped_column(
         doc="The head of the default branch whose configuration was read: recorded, not compared."
     )
+    prunes: Mapped[list[Any] | None] = mapped_column(
+        sa.JSON(none_as_null=True),
+        doc="The volumes, namespaces and definitions of which who asked for it confirmed that they go.",
+    )
     status: Mapped[str] = mapped_column(
         Word(*PHASES), doc="The phase; the last six are terminal, and it ends in exactly one of them."
     )

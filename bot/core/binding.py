@@ -10,12 +10,16 @@ from bot.core.rules import Rules
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """The commit, and the digests of all that decides what it becomes and who may let it."""
+    """The commit, and the digests of all that decides what it becomes and who may let it.
+
+    `prunes` is what somebody confirmed that goes with it: who approves, approves that too.
+    """
 
     commit: str
     inputs: str
     config: str  # of `configuration()`
     policy: str
+    prunes: tuple[str, ...] = ()
 
 
 def configuration(spec: str, rules: Rules) -> str:

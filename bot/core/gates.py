@@ -1,6 +1,6 @@
 """Everything that stands before an effect, decided from plain facts; one verdict for comment, `/why`, API and log."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -9,6 +9,7 @@ from bot.core import freeze, people, quorum
 from bot.core.conversation import code, escape
 from bot.core.deployments import short
 from bot.core.people import Person
+from bot.core.prunes import Pruned
 from bot.core.quorum import Voice
 from bot.core.reasons import Reason, Verdict, as_json, codes, from_json, markdown, passes, refuses, summary
 from bot.core.roles import Role
@@ -16,6 +17,7 @@ from bot.core.rules import Rules
 
 __all__ = ["Facts", "Reason", "Verdict", "as_json", "codes", "from_json", "judge", "markdown", "summary"]
 
+LISTED = 10  # objects that are named in one reason
 PUSH = "push"  # as a command: what a push to the environment's branch wants
 MERGED = "merged"
 
@@ -69,6 +71,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     behind: bool = False  # it lacks commits of that branch
     behind_said: bool = False  # `--behind`
     path_missing: bool = False
+    pruned: Pruned | None = None  # what it takes out of the environment; None: there is nothing in it yet
+    prunes_confirmed: tuple[str, ...] = ()  # what somebody said may go
     deployed_here: bool = True  # a deployment of this commit succeeded in this environment
     lock: Claim | None = None
     hold: Claim | None = None
@@ -192,6 +196,27 @@ def _behind(facts: Facts) -> Reason | None:
     )
 
 
+def _prunes(facts: Facts) -> Reason | None:
+    """What holds data, or what everything else of its kind depends on, goes only when somebody said so by its name."""
+    if facts.pruned is None:
+        return None
+    gone = [name for name in facts.pruned.names if name not in facts.prunes_confirmed]
+    unseen = f"; what cannot be told: {_listed(facts.pruned.unseen)}" if facts.pruned.unseen else ""
+    if gone:
+        again = f"/deploy {facts.environment} {_commit(facts)} --prune-confirmed" if facts.patient else ""
+        way = f"{code(again, 150)} does it all the same" if again else "add `--prune-confirmed` if that is meant"
+        text = f"it would remove {_listed(gone)}, and all that is in there; {way}{unseen}"
+        return refuses("prune_unconfirmed", text, waits=facts.patient)
+    if facts.pruned.names:
+        return passes("prune_unconfirmed", f"it removes {_listed(facts.pruned.names)}, which was confirmed{unseen}")
+    return passes("prune_unconfirmed", f"no volume, namespace or definition goes{unseen}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(code(name, 150) for name in names[:LISTED])
+    return shown + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+
+
 def _deployed_here(facts: Facts) -> Reason:
     if facts.deployed_here:
         return passes("never_deployed_here", f"{_commit(facts)} succeeded here before")
@@ -304,12 +329,12 @@ def _approvals(facts: Facts) -> Reason | None:
 
 # Which gates stand before which command. On what stands here an effect follows; the rest only shows.
 _TIMELY: tuple[Gate, ...] = (_lock, _hold, _freeze, _order, _checks, _approvals)
-_DEPLOYING: tuple[Gate, ...] = (_deployer, _fork, _request, _deploy_from, _path, _behind, *_TIMELY)
+_DEPLOYING: tuple[Gate, ...] = (_deployer, _fork, _request, _deploy_from, _path, _behind, _prunes, *_TIMELY)
 GATES: Mapping[str, tuple[Gate, ...]] = {
-    PUSH: (_path, *_TIMELY),
+    PUSH: (_path, _prunes, *_TIMELY),
     "deploy": _DEPLOYING,
     "promote": _DEPLOYING,
-    "rollback": (_deployer, _fork, _deployed_here, _lock),
+    "rollback": (_deployer, _fork, _deployed_here, _prunes, _lock),
     "resume": (_deployer, _fork, _lock),
     "sync": (_writer, _fork),
     "approve": (_approver, _fork),

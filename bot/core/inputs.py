@@ -68,7 +68,7 @@ class Following:
         self._seen: set[str] = set()  # folders, and files that had to be read
         self._reached: dict[str, str] = {}
         self._reason: str | None = None
-        self._folders = _kustomizations_by_folder(tree)
+        self._folders = kustomizations_by_folder(tree)
         entry = tree.entries.get(self.path)
         self._missing = not tree.truncated and self.path != "" and (entry is None or entry.kind != "tree")
         if tree.truncated:
@@ -120,7 +120,7 @@ class Following:
             self._visit(self.path)
             return
         for folder in self._folders:
-            if _below(folder, self.path):
+            if below(folder, self.path):
                 self._visit(folder)
 
     def _visit(self, folder: str) -> None:
@@ -144,7 +144,7 @@ class Following:
 
     def _note(self, path: str) -> None:
         """Records what a path is now; what lies in the environment's own folder is recorded by that folder's id."""
-        if _below(path, self.path):
+        if below(path, self.path):
             return
         entry = self.tree.entries.get(path)
         owner = path
@@ -292,7 +292,7 @@ def _absolute(text: str) -> bool:
     return any(word.startswith("/") for word in text.replace('"', " ").replace("'", " ").split())
 
 
-def _kustomizations_by_folder(tree: Tree) -> dict[str, list[str]]:
+def kustomizations_by_folder(tree: Tree) -> dict[str, list[str]]:
     """The kustomization files of each folder that has one."""
     folders: dict[str, list[str]] = {}
     for path, entry in tree.entries.items():
@@ -302,7 +302,8 @@ def _kustomizations_by_folder(tree: Tree) -> dict[str, list[str]]:
     return folders
 
 
-def _below(path: str, folder: str) -> bool:
+def below(path: str, folder: str) -> bool:
+    """Whether a path is a folder's, or the folder itself."""
     return folder == "" or path == folder or path.startswith(folder + "/")
 
 

@@ -4,6 +4,7 @@ import yaml
 
 SIZE_LIMIT = 1_000_000
 NESTING_LIMIT = 64
+DOCUMENT_LIMIT = 1_000
 
 
 class BrokenYaml(Exception):
@@ -21,10 +22,19 @@ def compose(content: bytes) -> yaml.Node | None:
     The events are counted before nodes are made, because the C composer calls itself for each level and a deep file
     ends the whole process. Merge keys are refused, because some nested ones need all the memory there is.
     """
+    return next(iter(_composed(content, most=1)), None)
+
+
+def compose_all(content: bytes) -> list[yaml.Node]:
+    """Every document of a YAML file, read as carefully."""
+    return _composed(content, most=DOCUMENT_LIMIT)
+
+
+def _composed(content: bytes, *, most: int) -> list[yaml.Node]:
     text = _text(content)
     try:
-        _check_events(text)
-        return yaml.compose(text, Loader=yaml.CSafeLoader)
+        _check_events(text, most)
+        return [node for node in yaml.compose_all(text, Loader=yaml.CSafeLoader) if node is not None]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "this is no YAML"
@@ -49,7 +59,7 @@ def _place(before: bytes) -> tuple[int, int]:
     return before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
 
 
-def _check_events(text: str) -> None:
+def _check_events(text: str, most: int) -> None:
     depth = documents = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         mark = event.start_mark
@@ -64,5 +74,6 @@ def _check_events(text: str) -> None:
             raise BrokenYaml("merge keys (<<) are not supported", *place)
         if depth > NESTING_LIMIT:
             raise BrokenYaml(f"the file is nested more than {NESTING_LIMIT} levels deep", *place)
-        if documents > 1:
-            raise BrokenYaml("the file holds more than one document", *place)
+        if documents > most:
+            many = "one document" if most == 1 else f"{most:,} documents"
+            raise BrokenYaml(f"the file holds more than {many}", *place)

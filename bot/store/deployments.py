@@ -47,6 +47,7 @@ class Wish:
     base_branch: str | None = None
     base_commit: str | None = None
     config_commit: str | None = None
+    prunes: list[str] | None = None
     gates: list[dict[str, Any]] | None = None
     message: str | None = None
 
@@ -335,6 +336,7 @@ async def insert(tx: Transaction, where: Place, wish: Wish, phase: Phase) -> Dep
         base_branch=wish.base_branch,
         base_commit=wish.base_commit,
         config_commit=wish.config_commit,
+        prunes=wish.prunes,
         status=phase,
         message=wish.message,
         gates=wish.gates,

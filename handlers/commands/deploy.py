@@ -27,6 +27,7 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: Annotated[str, Meta(description="[project/]environment")]
     sha: Annotated[str | None, Meta(description="a commit of this change", extra={"positional": True})] = None
     behind: Annotated[bool, Meta(description="also if the change lacks commits of the branch")] = False
+    prune_confirmed: Annotated[bool, Meta(description="also if volumes, namespaces or CRDs go with it")] = False
     image: Annotated[
         tuple[str, ...], Meta(description="NAME=TAG: commit another image first", extra={"option": True})
     ] = ()
@@ -42,7 +43,8 @@ async def deploy(ctx: Context, args: Args) -> Result:
 
     The environment is pinned to that commit; one that follows its branch does so again when the pull request is closed.
     Where approvals are wanted the deployment waits for them. A change that lacks commits of the branch is refused
-    unless you say --behind: deploying it would take them out.
+    unless you say --behind: deploying it would take them out. Volumes, namespaces and CRDs that would go are named, and
+    go only if you say --prune-confirmed.
 
     With --image or --set that one value is changed in the environment's files first, on the environment's branch, and
     what comes of it is deployed; a protected branch gets a pull request instead, and nothing is deployed.
@@ -64,6 +66,7 @@ def _asked(ctx: Context, args: Args, commit: str, *, named: bool = False) -> Ask
         change=ctx.pull_request,
         named=named or args.sha is not None or ctx.call.commit is not None,
         behind=args.behind,
+        prune_confirmed=args.prune_confirmed,
     )
 
 

@@ -23,6 +23,7 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     from_: Annotated[str, Meta(description="[project/]environment")]
     to: Annotated[str, Meta(description="another environment of the same project")]
+    prune_confirmed: Annotated[bool, Meta(description="also if volumes, namespaces or CRDs go with it")] = False
     reason: Annotated[str | None, Meta(description="why, for those who read the log")] = None
 
 
@@ -53,6 +54,7 @@ async def _one(ctx: Context, args: Args, source: Place | None, where: Place) -> 
         asked_login=ctx.run.actor,
         change=ctx.pull_request,
         named=True,
+        prune_confirmed=args.prune_confirmed,
     )
     keeper = releasing.of(ctx)
     found = await keeper.reachable(await keeper.dossier(where, asked))

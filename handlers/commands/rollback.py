@@ -8,13 +8,15 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from bot import asking, editing, pinning
+from bot import asking, editing, pinning, pruning, releasing
 from bot.context import Context
 from bot.core import checks, fluxobjects, releases, rollbacks
 from bot.core.conversation import code
 from bot.core.deployments import duration, short
 from bot.core.errors import BotError, TemporaryError, UserError
+from bot.core.gates import Facts
 from bot.core.keeping import reach_call
+from bot.core.prunes import Pruned
 from bot.core.releases import RolledBack
 from bot.core.results import Result, done
 from bot.core.roles import Role
@@ -39,7 +41,20 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="how many revisions back, a commit, or a deployment (#12)", extra={"positional": True}),
     ] = None
     revert: Annotated[bool, Meta(description="also propose to have the files as they were then")] = False
+    prune_confirmed: Annotated[bool, Meta(description="also if volumes, namespaces or CRDs go with it")] = False
     reason: Annotated[str | None, Meta(description="why, for those who read the log")] = None
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What of the environment goes with the older revision, and of which commits it may have something.
+
+    None: nothing is there yet, or with `blind` nobody could look.
+    """
+
+    pruned: Pruned | None = None
+    applied: frozenset[str] = frozenset()
+    blind: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,14 +64,16 @@ class Way:
     old: Deployment
     branch: str
     sure: bool
+    looked: Looked
 
 
 @command("rollback", needs=Role.DEPLOYER, on=("open", "merged", "commit"), asks_environments=True)
 async def rollback(ctx: Context, args: Args) -> Result:
     """Go back at once to a revision that succeeded in this environment before: the last one, or the one that you name.
 
-    It overtakes whatever is on its way, and asks for no approvals. The environment is held there: pushes, /deploy and
-    /promote stay out until /resume. With --revert a pull request proposes to have the environment's files on its
+    It overtakes whatever is on its way, and asks for no approvals. Volumes, namespaces and CRDs that would go with it
+    are named, and go only if you say --prune-confirmed. The environment is held there: pushes, /deploy and /promote
+    stay out until /resume. With --revert a pull request proposes to have the environment's files on its
     branch as they were at that revision.
     """
     lines = [await _one(ctx, args, where) for where in await chosen(ctx, (args.target,))]
@@ -69,11 +86,17 @@ async def _one(ctx: Context, args: Args, where: Place) -> str:
     async with ctx.store.read() as session:
         await asking.let(session, where, asked)
     old = await _meant(ctx, where, args.to)
-    way = await _way(ctx, where, old)
+    looked = await _look(ctx, where, old)
+    asked = _with(asked, args, old, looked)
+    async with ctx.store.read() as session:
+        if await deployments.of_run(session, ctx.run.id, where.environment.id) is None:
+            await asking.let(session, where, asked)
+    way = await _way(ctx, where, old, looked)
     async with ctx.store.write() as tx:
         await deployments.one_at_a_time(tx.session, where.environment.id)
         if await deployments.of_run(tx.session, ctx.run.id, where.environment.id) is None:
             await asking.let(tx.session, where, asked)
+            await _still(tx, where, looked)
             await _go_back(tx, ctx, args, where, way)
     later = await _when(ctx, where)
     text = (
@@ -82,8 +105,9 @@ async def _one(ctx: Context, args: Args, where: Place) -> str:
     )
     if args.revert:
         later += await _proposed(ctx, where, old.commit_hash)
+    blind = " Nobody could look whether volumes, namespaces or CRDs go with that." if looked.blind else ""
     unsure = "" if way.sure else " The forge did not answer; that a branch leads to the commit is seen to later."
-    return text + unsure + later
+    return text + blind + unsure + later
 
 
 async def _proposed(ctx: Context, where: Place, commit: str) -> str:
@@ -126,14 +150,34 @@ def _never(where: Place, word: str | None) -> UserError:
     return UserError("never_deployed_here", f"{what} in {where.title}; `/history {where.title}` lists what did")
 
 
-async def _way(ctx: Context, where: Place, old: Deployment) -> Way:
+async def _look(ctx: Context, where: Place, old: Deployment) -> Looked:
+    """What goes with it; going back does not wait for a forge that does not answer."""
+    try:
+        async with asyncio.timeout(FORGE_PATIENCE):
+            applied, pruned = await releasing.of(ctx).pruned(where, old.commit_hash)
+            return Looked(pruned, applied)
+    except (BotError, TimeoutError):
+        return Looked(blind=True)
+
+
+def _with(asked: Facts, args: Args, old: Deployment, looked: Looked) -> Facts:
+    confirmed = looked.pruned.names if looked.pruned is not None and args.prune_confirmed else ()
+    return msgspec.structs.replace(asked, commit=old.commit_hash, pruned=looked.pruned, prunes_confirmed=confirmed)
+
+
+async def _still(tx: Transaction, where: Place, looked: Looked) -> None:
+    if not looked.blind and await pruning.applied(tx.session, where.environment) != looked.applied:
+        raise TemporaryError("something else was applied meanwhile", delay=0.05)
+
+
+async def _way(ctx: Context, where: Place, old: Deployment, looked: Looked) -> Way:
     """The branch by which Flux fetches the commit; that of old where the forge does not answer."""
     former = old.branch or where.environment.branch
     try:
         async with asyncio.timeout(FORGE_PATIENCE):
-            return Way(old, await pinning.reach(ctx.forge, where, old.commit_hash, former), True)
+            return Way(old, await pinning.reach(ctx.forge, where, old.commit_hash, former), True, looked)
     except (TemporaryError, TimeoutError):
-        return Way(old, former, False)
+        return Way(old, former, False, looked)
 
 
 # What is done.
@@ -154,6 +198,7 @@ async def _go_back(tx: Transaction, ctx: Context, args: Args, where: Place, way:
 
 async def _wish(tx: Transaction, ctx: Context, where: Place, way: Way) -> Wish:
     source, old = await pins.own_source(tx, where), way.old
+    pruned = way.looked.pruned
     return Wish(
         commit=old.commit_hash,
         source_id=source.id,
@@ -168,6 +213,7 @@ async def _wish(tx: Transaction, ctx: Context, where: Place, way: Way) -> Wish:
         pull_request=ctx.call.number,
         patience=patience(where.environment),
         branch=way.branch,
+        prunes=list(pruned.names) or None if pruned is not None else None,
     )
 
 

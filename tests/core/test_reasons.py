@@ -11,6 +11,7 @@ import pytest
 
 from bot.core.gates import Before, Claim, Facts, Request, judge
 from bot.core.people import Person
+from bot.core.prunes import Pruned
 from bot.core.quorum import Voice, barred
 from bot.core.reasons import Reason, Verdict, as_json, codes, from_json, markdown, passes, refuses, summary
 from bot.core.roles import Role
@@ -57,6 +58,27 @@ CASES: dict[str, Facts] = {
     "behind, and said so": facts("deploy", on_branch=False, behind=True, behind_said=True),
     "not up to date": facts("deploy", on_branch=False, behind=True, behind_said=True, rules=Rules(up_to_date=True)),
     "up to date": facts("deploy", on_branch=False),
+    "nothing that matters goes": facts("deploy", pruned=Pruned()),
+    "a volume goes": facts("deploy", pruned=Pruned(names=("PersistentVolumeClaim shop/data",))),
+    "a volume goes, for a push": facts(
+        "push", person=None, pruned=Pruned(names=("Namespace shop", "PersistentVolumeClaim shop/data"))
+    ),
+    "a volume goes, and it was said": facts(
+        "deploy",
+        pruned=Pruned(names=("PersistentVolumeClaim shop/data",)),
+        prunes_confirmed=("PersistentVolumeClaim shop/data",),
+    ),
+    "more goes than was said": facts(
+        "deploy",
+        waiting=True,
+        person=None,
+        pruned=Pruned(names=("Namespace shop", "PersistentVolumeClaim shop/data")),
+        prunes_confirmed=("PersistentVolumeClaim shop/data",),
+    ),
+    "much goes, and by hostile names": facts(
+        "rollback", pruned=Pruned(names=("Namespace `@all`", *(f"Namespace {each:02}" for each in range(14))))
+    ),
+    "nobody can tell what goes": facts("deploy", pruned=Pruned(unseen=("a/kustomization.yaml uses Helm charts",))),
     "never deployed here": facts("rollback", deployed_here=False),
     "deployed here": facts("rollback"),
     "locked": facts("deploy", lock=Claim(owner="dave", owner_id="9")),

@@ -62,7 +62,7 @@ async def test_what_the_older_version_can_hold_is_kept(database_url: str, newer:
     migrate(database_url)
 
     live = {
-        name: {id: _below(row, below[name]) for id, row in rows.items() if row.get("deleted_at") is None}
+        name: {id: _below(row, below[name], older) for id, row in rows.items() if row.get("deleted_at") is None}
         for name, rows in before.items()
         if name in below
     }
@@ -98,13 +98,16 @@ async def test_what_was_deleted_keeps_out_of_the_way(database_url: str) -> None:
         assert renamed[id].get("gitops_resource_id") is None
 
 
-def _below(row: dict[str, Any], rows: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+WORDS = {  # that a version does not know, and what it calls them
+    "0001": {"status": {"disabling": "failed", "disabled": "failed"}},
+    "0002": {"trigger": {"rollback": "deploy", "promote": "deploy", "resume": "unpin"}},
+}
+
+
+def _below(row: dict[str, Any], rows: dict[Any, dict[str, Any]], older: str) -> dict[str, Any]:
     """The columns that the older version has, with the words that it knows."""
     columns = next(iter(rows.values())).keys()
-    words = {
-        "status": {"disabling": "failed", "disabled": "failed"},
-        "trigger": {"rollback": "deploy", "promote": "deploy", "resume": "unpin"},
-    }
+    words = WORDS.get(older, {})
     return {
         name: words[name].get(value, value) if name in words else value
         for name, value in row.items()

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from bot import asking, editing, pinning, pruning, releasing
+from bot import asking, editing, pinning, pruning
 from bot.context import Context
 from bot.core import checks, fluxobjects, releases, rollbacks
 from bot.core.conversation import code
@@ -152,10 +152,12 @@ def _never(where: Place, word: str | None) -> UserError:
 
 async def _look(ctx: Context, where: Place, old: Deployment) -> Looked:
     """What goes with it; going back does not wait for a forge that does not answer."""
+    async with ctx.store.read() as session:  # outside of what may be cancelled
+        applied = await pruning.applied(session, where.environment)
+    cluster, commit = ctx.cluster(where.environment.cluster), old.commit_hash
     try:
         async with asyncio.timeout(FORGE_PATIENCE):
-            applied, pruned = await releasing.of(ctx).pruned(where, old.commit_hash)
-            return Looked(pruned, applied)
+            return Looked(await pruning.look(ctx.forge, cluster, where, applied - {commit}, commit), applied)
     except (BotError, TimeoutError):
         return Looked(blind=True)
 
@@ -173,6 +175,8 @@ async def _still(tx: Transaction, where: Place, looked: Looked) -> None:
 async def _way(ctx: Context, where: Place, old: Deployment, looked: Looked) -> Way:
     """The branch by which Flux fetches the commit; that of old where the forge does not answer."""
     former = old.branch or where.environment.branch
+    if looked.blind:  # it was waited for once
+        return Way(old, former, False, looked)
     try:
         async with asyncio.timeout(FORGE_PATIENCE):
             return Way(old, await pinning.reach(ctx.forge, where, old.commit_hash, former), True, looked)

@@ -222,7 +222,6 @@ class Teller:
 async def test_stories(world: World, tale: int) -> None:
     """Ten stories one after the other, each in the world that the one before left."""
     world.may_log_errors = True  # of the dead ones
-    world.forge.rate_limit = 1_000_000  # an hour's worth of questions would not do for fifty stories
     world.push({".sluice.yaml": config("approvals: 1")}, by="alice")
     await world.settled()
     await world.enabled("production")

@@ -1,5 +1,6 @@
 """May it go? What forge and database say is collected, `gates.judge` asked, and what `releases` decides is done."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -33,6 +34,7 @@ from bot.store.deployments import Place, Wish, patience
 from bot.store.transactions import Store, Transaction
 from models import Deployment, Environment, Repository
 
+AT_ONCE = 8  # of these questions
 LOOKED_AT = 100  # commits whose files are asked for, to know whose changes they are
 NOT_SUCCEEDED = tuple(phase for phase in Phase if phase is not Phase.SUCCEEDED)
 OWN_STATUSES = "sluice/"  # never a gate
@@ -300,11 +302,15 @@ class Gatekeeper:
         """The authors of those commits that change the inputs; of all, where there are too many to look at each."""
         if inputs.whole_repository or len({each.commit for each in listed}) > LOOKED_AT:
             return listed
-        name, changed = self.repository.full_name, {}
-        for commit in dict.fromkeys(each.commit for each in listed):
-            paths = await self.forge.changed_paths(name, commit)
-            changed[commit] = paths is None or any(made_of(inputs, path) for path in paths)
+        commits, gate = list(dict.fromkeys(each.commit for each in listed)), asyncio.Semaphore(AT_ONCE)
+        answers = await asyncio.gather(*(self._changes(each, inputs, gate) for each in commits), return_exceptions=True)
+        changed = dict(zip(commits, (_or_raise(each) for each in answers), strict=True))
         return [each for each in listed if changed[each.commit]]
+
+    async def _changes(self, commit: str, inputs: Inputs, gate: asyncio.Semaphore) -> bool:
+        async with gate:
+            paths = await self.forge.changed_paths(self.repository.full_name, commit)
+        return paths is None or any(made_of(inputs, path) for path in paths)
 
     async def _since(self, where: Place, asked: Asked, base_commit: str | None) -> str | None:
         """Where what it brings begins: at its base if it is a request's own, else at what the environment has."""
@@ -548,6 +554,12 @@ class Gatekeeper:
             person = found.persons[id]
             if people.may_approve(person, found.rules).passed:
                 await approvals.give(tx, found.where, row, person, reason=f"review {yes[id].id}")
+
+
+def _or_raise(answer: bool | BaseException) -> bool:
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 def parts_of(row: Deployment) -> Parts:

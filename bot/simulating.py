@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot import wiring
 from bot.core import gates
@@ -15,9 +14,10 @@ from bot.core.gates import Facts, Verdict
 from bot.core.people import Person
 from bot.core.ports import Cluster, Forge, PullRequest
 from bot.core.quorum import Voice, own_change
+from bot.core.reasons import Reason, refuses
 from bot.releasing import Asked, Gatekeeper
 from bot.settings import Settings
-from bot.store import approvals, deployments, heads, locks, repositories
+from bot.store import deployments, repositories
 from bot.store.database import Database, refuse_newer
 from bot.store.deployments import Place
 from bot.store.transactions import Store
@@ -104,8 +104,7 @@ async def _asked(keeper: Gatekeeper, where: Place, question: Question) -> Answer
     if number is not None and change is None:
         raise UserError("no_pull_request", f"there is no pull request #{number}")
     commit = await _commit(keeper, where, question, change)
-    async with keeper.store.read() as session:
-        account = await _account(session, keeper, where, question, change)
+    account = await _account(keeper, question.login)
     pushed = question.command == gates.PUSH
     asked = Asked(
         command=question.command,
@@ -130,15 +129,21 @@ async def _of_what_waits(keeper: Gatekeeper, where: Place, question: Question, w
     found = await keeper.again(waiting)
     async with keeper.store.read() as session:
         facts = await keeper.facts(session, found, keeper.store.clock())
-        account = await _account(session, keeper, where, question, found.asked.change, waiting)
-    person = await keeper.person(question.login, account, found.rules)
+    person = await keeper.person(question.login, await _account(keeper, question.login), found.rules)
     spoken = msgspec.structs.replace(facts, command=question.command, person=person, waiting=False)
     reasons = gates.judge(spoken).reasons
-    if question.command == "approve" and person.id in facts.barred:
-        reasons = (*reasons, own_change(person, facts.barred[person.id]))
-    elif question.command == "approve" and Verdict(reasons).outcome == "go":
-        reasons = (*reasons, *_with(facts, person).reasons)
+    if question.command == "approve" and Verdict(reasons).outcome == "go":
+        reasons = (*reasons, *_of_a_yes(facts, person, waiting))
     return Answer(where.title, waiting.commit_hash, Verdict(reasons))
+
+
+def _of_a_yes(facts: Facts, person: Person, waiting: Deployment) -> tuple[Reason, ...]:
+    """What refuses the voice of somebody who may approve, as it refuses `/approve`; else what would be missing."""
+    if person.id in facts.barred:
+        return (msgspec.structs.replace(own_change(person, facts.barred[person.id]), waits=False),)
+    if facts.chain != waiting.chain_digest:
+        return (refuses("ref_changed", "something moved since it was asked for; it ends, nothing is approved"),)
+    return _with(facts, person).reasons
 
 
 def _with(facts: Facts, person: Person) -> Verdict:
@@ -160,24 +165,6 @@ async def _commit(keeper: Gatekeeper, where: Place, question: Question, change: 
     return head
 
 
-async def _account(
-    session: AsyncSession,
-    keeper: Gatekeeper,
-    where: Place,
-    question: Question,
-    change: PullRequest | None,
-    waiting: Deployment | None = None,
-) -> str:
-    """The account of a login, as far as it had a part in this; else the login, which is no account's id."""
-    known: dict[str, str | None] = {}
-    if change is not None:
-        known |= await heads.accounts(session, keeper.repository.id, change.number)
-        known[change.author] = change.author_id
-    if waiting is not None:
-        known |= {voice.user: voice.provider_account_id for voice in await approvals.live(session, waiting.id)}
-        known[waiting.requested_by] = waiting.requested_by_id
-    lock = await locks.held(session, where.environment.id, keeper.store.clock())
-    if lock is not None:
-        known[lock.owner] = lock.owner_id
-    accounts = {login.lower(): account for login, account in known.items()}
-    return accounts.get(question.login.lower()) or question.login
+async def _account(keeper: Gatekeeper, login: str) -> str:
+    """By which the forge knows who had a part in something; the login, which is no account's id, if there is none."""
+    return await keeper.forge.id_of(login) or login

@@ -385,6 +385,11 @@ class Gitea:
         found = await self._found(f"{_repo(repository)}/collaborators/{branch_path(login)}/permission", _Permission)
         return Role.NONE if found is None else ROLES.get(found.permission, Role.NONE)
 
+    async def id_of(self, login: str) -> str | None:
+        """The number of an account, as text; None when there is none of that name."""
+        found = await self._found(f"/users/{branch_path(login)}", _User) if is_login(login) else None
+        return None if found is None else _account_id(found) or None
+
     async def in_team(self, repository: str, team: str, login: str) -> bool:
         """Whether `login` is in the team `ORGANIZATION/TEAM`; our own account must be in it, too, or own the other.
 

@@ -438,6 +438,11 @@ class GitHub:
         found = await self._found(path, _Permission)
         return Role.NONE if found is None else _role(found)
 
+    async def id_of(self, login: str) -> str | None:
+        """The number of an account, as text; None when there is none of that name."""
+        found = await self._found(f"/users/{branch_path(login)}", _User) if is_login(login) else None
+        return None if found is None else _account_id(found) or None
+
     async def in_team(self, repository: str, team: str, login: str) -> bool:
         """Whether `login` is in the team `ORGANIZATION/TEAM`, or in one below it; who was only invited is not."""
         named = team_of(team)

@@ -55,16 +55,6 @@ async def newest(
     return (await session.execute(query)).scalar_one_or_none()
 
 
-async def accounts(session: AsyncSession, repository_id: UUID, number: int) -> dict[str, str | None]:
-    """The accounts of those who moved a pull request's head, by login."""
-    query = (
-        sa.select(Head.actor, Head.actor_id)
-        .where(Head.repository_id == repository_id, Head.kind == "pull_request", Head.name == str(number))
-        .where(Head.actor_id.is_not(None))
-    )
-    return {row.actor: row.actor_id for row in await session.execute(query)}
-
-
 async def pushers(session: AsyncSession, repository_id: UUID, number: int) -> set[str]:
     """The accounts that gave a pull request another head, as far as deliveries told it."""
     query = (

@@ -5,7 +5,7 @@ import pytest
 from bot.core.errors import UserError
 from bot.simulating import Answer, Question, simulate
 from tests.flows.test_approvals import enabled
-from tests.world import World
+from tests.world import World, says
 
 
 async def ask(world: World, login: str, command: str, **more: object) -> Answer:
@@ -47,6 +47,16 @@ async def test_what_if(world: World) -> None:
     assert outcome(await ask(world, "alice", "approve")) == ("go", None)
     assert outcome(await ask(world, "maia", "approve")) == ("wait", "approvals_missing")
     assert outcome(await ask(world, "alice", "cancel")) == ("go", None)
+
+    # Whoever only wrote a commit is known by their account, as when they say it.
+    await world.comment("/approve production", by="alice", on=number)
+    change = {path: text.encode() for path, text in says("mended", "production").items() if isinstance(text, str)}
+    head = world.forge.push(world.repository, "main", change, by="dave", author="maia <maia@example.test>")
+    await world.settled()
+    simulated = outcome(await ask(world, "maia", "approve"))
+    world.forge.comment_on_commit(world.repository, head, "/approve production", "maia")
+    await world.settled()
+    assert simulated == ("refuse", [run.code for run in await world.runs("approve")][-1]) == ("refuse", "own_change")
 
 
 async def test_what_cannot_be_asked(world: World) -> None:

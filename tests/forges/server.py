@@ -53,6 +53,7 @@ class Forge(ABC):
         self.comments: list[Json] = []
         self.posted: list[Json] = []  # statuses, oldest first
         self.hooks: list[Json] = []
+        self.accounts: dict[str, int] = {}
         self.roles: dict[str, str] = {}
         self.teams: dict[str, dict[str, str]] = {}  # of the organization acme: login to active | pending
         self.reviews: list[Json] = []
@@ -250,6 +251,7 @@ class Forge(ABC):
     def routes(self) -> Iterator[tuple[str, str, Callable[..., Any]]]:
         repo = "/repos/acme/web"
         yield "GET", "/user", lambda call: (200, {"login": OWN, "id": 3, "type": "User"})
+        yield "GET", "/users/([^/]+)", self.account
         yield "GET", repo, lambda call: (200, self.repository())
         yield "GET", f"{repo}/pulls", self.list_pulls
         yield "POST", f"{repo}/pulls", self.post_pull
@@ -291,6 +293,11 @@ class Forge(ABC):
     def get_pull(self, call: Call, number: str) -> Any:
         pull = self.pulls.get(int(number))
         return (200, pull) if pull else (404, {"message": "Not Found"})
+
+    def account(self, call: Call, login: str) -> Any:
+        if login not in self.accounts:
+            return 404, {}, {"message": "Not Found"}
+        return 200, {}, {"login": login, "id": self.accounts[login], "type": "User"}
 
     def permission(self, call: Call, login: str) -> Any:
         role = self.roles.get(login)

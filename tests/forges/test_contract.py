@@ -98,6 +98,13 @@ async def test_a_stranger_and_odd_logins_have_no_role(bench: Bench) -> None:
         assert await bench.forge.role(REPO, login) is Role.NONE
 
 
+async def test_accounts_by_their_names(bench: Bench) -> None:
+    """Their numbers, whatever they may do here."""
+    bench.server.accounts = {"alice": 42}
+    logins = ("alice", "nobody", "dependabot[bot]", "", "..", "a/../../admin")
+    assert [await bench.forge.id_of(login) for login in logins] == ["42", None, None, None, None, None]
+
+
 async def test_no_role_where_the_forge_cannot_answer(bench: Bench) -> None:
     bench.server.faults = [Fault(503)] * 4
     with pytest.raises(TemporaryError):

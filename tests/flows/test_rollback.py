@@ -85,8 +85,8 @@ async def test_only_to_what_succeeded_here(world: World) -> None:
 
 
 async def test_by_number_and_history(world: World) -> None:
-    """/history names what /rollback takes; it has pages."""
-    first, _ = await live_twice(world)
+    """/history names what /rollback takes, also in a comment on a commit; it has pages."""
+    first, second = await live_twice(world)
     await world.comment("/history development", by="vera")
     text = world.comment_text()
     rows = [row for row in await world.deployments() if row.commit_hash == first]
@@ -95,7 +95,8 @@ async def test_by_number_and_history(world: World) -> None:
     await world.comment("/history development --page 9", by="vera")
     assert (await world.results("history"))[-1] == ("refused", "nothing_there")
 
-    await world.comment(f"/rollback development #{number}")
+    world.forge.comment_on_commit(world.repository, second, f"/rollback development #{number}", "dave")
+    await world.settled()
 
     assert world.live() == "development"
     await world.comment("/status", by="vera")

@@ -242,7 +242,7 @@ async def _environments(session: AsyncSession, repository: Repository, number: i
             sa.select(Deployment)
             .where(Deployment.environment_id == environment.id, Deployment.pull_request == number)
             .order_by(Deployment.number.desc())
-            .limit(SHOWN_PAST + 1)
+            .limit(SHOWN_PAST + 2)
         )
         found = (await session.execute(query)).scalars().all()
         if not found:
@@ -261,7 +261,8 @@ async def _environments(session: AsyncSession, repository: Repository, number: i
                 when=deployment.finished_at or deployment.created_at,
                 message=gates.told(broken, deployment.commit_hash) if broken else _remark(deployment),
                 gates=_gates(deployment),
-                past=tuple(_past(each) for each in past),
+                past=tuple(_past(each) for each in past[:SHOWN_PAST]),
+                older=len(past) > SHOWN_PAST,
             )
         )
     return rows

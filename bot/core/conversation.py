@@ -78,6 +78,7 @@ class EnvironmentRow(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     gates: str = ""  # while it waits: what is there and what is missing, as Markdown of ours
     past: tuple[PastRow, ...] = ()  # what this request brought there before, newest first
+    older: bool = False  # there were more than these
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -304,6 +305,9 @@ def _past(row: EnvironmentRow) -> str:
         return ""
     count = f"{len(row.past)} earlier deployment{'' if len(row.past) == 1 else 's'} to {escape(row.name, 60)}"
     lines = "\n".join(_past_line(each) for each in row.past)
+    if row.older:
+        count = f"the last {count}"
+        lines += f"\n\n{code(f'/history {row.name}', 100)} lists older ones."
     return f"<details><summary>{count}</summary>\n\n{lines}\n\n</details>"
 
 

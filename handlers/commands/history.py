@@ -17,7 +17,8 @@ from bot.store.deployments import Place
 from bot.targets import chosen
 from models import Deployment
 
-PAGE = 15
+PAGE = 15  # rows of an answer
+FEWEST = 3  # of one environment, where several are meant
 
 
 class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,18 +31,20 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @command("history", needs=Role.VIEWER, on=("open", "merged", "closed", "commit"), asks_environments=True)
 async def history(ctx: Context, args: Args) -> Result:
     """List the deployments of an environment, newest first, with the numbers that /rollback takes."""
-    texts = [await _one(ctx, where, args.page) for where in await chosen(ctx, (args.target,))]
+    found = await chosen(ctx, (args.target,))
+    rows = max(PAGE // len(found), FEWEST)
+    texts = [await _one(ctx, where, args.page, rows) for where in found]
     return done("\n\n".join(texts))
 
 
-async def _one(ctx: Context, where: Place, page: int) -> str:
+async def _one(ctx: Context, where: Place, page: int, rows: int) -> str:
     async with ctx.store.read() as session:
-        found = await deployments.latest(session, where.environment.id, limit=PAGE + 1, offset=(page - 1) * PAGE)
+        found = await deployments.latest(session, where.environment.id, limit=rows + 1, offset=(page - 1) * rows)
     if not found:
         nothing = "nothing was deployed yet" if page == 1 else f"there is no page {page}"
         raise UserError("nothing_there", f"{where.title}: {nothing}")
-    lines = [f"**{escape(where.title)}**", "", *(_line(row) for row in found[:PAGE])]
-    if len(found) > PAGE:
+    lines = [f"**{escape(where.title)}**", "", *(_line(row) for row in found[:rows])]
+    if len(found) > rows:
         lines += ["", f"`/history {where.title} --page {page + 1}` lists older ones."]
     return "\n".join(lines)
 

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.context import Context
 from bot.core.conversation import code, escape
 from bot.core.deployments import Phase, short
 from bot.core.keeping import until
+from bot.core.paging import page
 from bot.core.results import Result, done
 from bot.core.roles import Role
 from bot.registry import command
@@ -22,7 +25,9 @@ SHOWN = 5  # of those who wait for a lock
 
 
 class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Nothing to choose."""
+    """Which part of a long answer."""
+
+    page: Annotated[int, Meta(description="where there are many environments", ge=1, le=10_000)] = 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ async def status(ctx: Context, args: Args) -> Result:
     async with ctx.store.read() as session:
         now = ctx.store.clock()
         stands = [await _stand(session, where, now) for where in await places(session, ctx.repository)]
-    return done("\n".join(_line(stand) for stand in stands))
+    return done(page("\n".join(_line(stand) for stand in stands), args.page, "/status"))
 
 
 async def _stand(session: AsyncSession, where: Place, now: datetime) -> Stand:

@@ -10,6 +10,7 @@ from bot.context import Context
 from bot.core import gates
 from bot.core.conversation import code
 from bot.core.deployments import short
+from bot.core.paging import page
 from bot.core.reasons import Verdict
 from bot.core.results import Result, done
 from bot.core.roles import Role
@@ -24,6 +25,7 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where."""
 
     target: Annotated[str, Meta(description="[project/]environment")]
+    page: Annotated[int, Meta(description="where there is much to say", ge=1, le=10_000)] = 1
 
 
 @command("why", needs=Role.VIEWER, on=("open", "merged", "closed", "commit"), asks_environments=True)
@@ -33,7 +35,8 @@ async def why(ctx: Context, args: Args) -> Result:
     Of the deployment that waits there; if none does, of this change, as if you wrote /deploy.
     """
     keeper = releasing.of(ctx)
-    return done("\n\n".join([await _one(ctx, keeper, where) for where in await chosen(ctx, (args.target,))]))
+    texts = [await _one(ctx, keeper, where) for where in await chosen(ctx, (args.target,))]
+    return done(page("\n\n".join(texts), args.page, f"/why {args.target}"))
 
 
 async def _one(ctx: Context, keeper: Gatekeeper, where: Place) -> str:

@@ -11,6 +11,7 @@ from bot.core.deployments import Phase, short
 from bot.core.errors import UserError
 from bot.core.gates import Claim, Facts, Request
 from bot.core.reasons import Verdict
+from bot.core.roles import Role
 from bot.store import locks
 from bot.store.deployments import Place
 from models import Deployment
@@ -32,6 +33,13 @@ async def facts(ctx: Context, where: Place) -> Facts:
         if change is not None
         else None,
     )
+
+
+def let_take_over(ctx: Context, said: bool) -> None:
+    """UserError where somebody who is no admin wants to force what others own."""
+    if said and not ctx.call.operator and ctx.role < Role.ADMIN:
+        text = f"`--take-over` is for admins, and you have the role {ctx.role.name.lower()}; ask one of them"
+        raise UserError("not_permitted", text)
 
 
 async def let(session: AsyncSession, where: Place, asked: Facts) -> None:

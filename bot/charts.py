@@ -16,12 +16,19 @@ def behind(found: dict[str, Any] | None, number: int) -> bool:
 
 
 async def write(
-    cluster: Cluster, forge: Forge, where: Place, found: dict[str, Any] | None, *, commit: str, number: int
+    cluster: Cluster,
+    forge: Forge,
+    where: Place,
+    found: dict[str, Any] | None,
+    *,
+    commit: str,
+    number: int,
+    take_over: bool = False,
 ) -> None:
     """Write the version and the values of a commit, fenced by what was seen; the number says whose they are."""
     source, release = objects.elsewhere(where, await values_at(forge, where, commit), number)
     await cluster.apply(source)
-    await pinning.apply_over(cluster, release, found)
+    await pinning.apply_over(cluster, release, found, take_over=take_over)
 
 
 async def values_at(forge: Forge, where: Place, commit: str) -> values.Values:

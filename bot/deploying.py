@@ -1,6 +1,6 @@
 """Take a deployment one step further, as far as Flux lets it; nothing waits here."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,14 +10,14 @@ import structlog
 from bot import adopting, charts, objects, pinning
 from bot.core import fluxobjects, releases, settling, settling_helm
 from bot.core.deployments import UNSETTLED, Phase, short
-from bot.core.errors import StaleObject, TemporaryError, UserError
+from bot.core.errors import FieldConflict, StaleObject, TemporaryError, UserError
 from bot.core.policy import Policy
 from bot.core.ports import Cluster, Forge
 from bot.core.settling import Facts, Relation, Step
 from bot.credentials import Credentials
 from bot.inputs import read
 from bot.releasing import Gatekeeper
-from bot.store import deployments, leases, projects, stands
+from bot.store import deployments, leases, log, projects, stands
 from bot.store.deployments import Place, keep_branch
 from bot.store.transactions import Store
 from models import Deployment, GitopsResource, Pin
@@ -201,7 +201,7 @@ class Deployer:
         await self._note(case, Phase.APPLYING, message=f"pinning to {short(pin.commit_hash)}")
         async with self.store.read() as session:
             git = await self.credentials.git(session, case.where.repository, case.where.project)
-        await pinning.write(cluster, case.where, pin, found, git)
+        await self._over(case, lambda take: pinning.write(cluster, case.where, pin, found, git, take_over=take))
 
     async def _write_release(self, case: Case, cluster: Cluster) -> None:
         """Have the HelmRelease of a chart from elsewhere say what this deployment wants."""
@@ -213,7 +213,11 @@ class Deployer:
             return
         await self._note(case, Phase.APPLYING, message=f"writing the values of {short(deployment.commit_hash)}")
         forge = self.forges[where.repository.provider]
-        await charts.write(cluster, forge, where, found, commit=deployment.commit_hash, number=deployment.number)
+        commit, number = deployment.commit_hash, deployment.number
+        await self._over(
+            case,
+            lambda take: charts.write(cluster, forge, where, found, commit=commit, number=number, take_over=take),
+        )
 
     async def _repeat_lost(self, case: Case, cluster: Cluster) -> bool:
         """Make the requests that were noted but never made; whether there were any."""
@@ -242,7 +246,36 @@ class Deployer:
     async def _switch(self, case: Case, cluster: Cluster) -> None:
         await self._note(case, Phase.RECONCILING, message=f"switching to {case.source.name}")
         wanted = objects.applier(case.where, case.source.name)
-        await pinning.apply_over(cluster, wanted, case.kustomization_object)
+        found = case.kustomization_object
+        await self._over(case, lambda take: pinning.apply_over(cluster, wanted, found, take_over=take))
+
+    async def _over(self, case: Case, write: Callable[[bool], Awaitable[None]]) -> None:
+        """Write; what others own only where an admin said so, and once it is noted what that is.
+
+        Both times the same version is written over, so that nothing else is forced than what was noted.
+        """
+        try:
+            await write(False)
+        except FieldConflict as conflict:
+            if case.deployment.take_over is None:
+                raise
+            await self._note_taken(case, conflict.fields)
+            await write(True)
+
+    async def _note_taken(self, case: Case, fields: Sequence[str]) -> None:
+        known = case.deployment.take_over or []
+        taken = [*known, *(each for each in fields if each not in known)]
+        if taken == known:
+            return  # before an interruption
+        async with self.store.write() as tx:
+            row = await leases.owned(tx.session, case.deployment)
+            if row is None:
+                raise TemporaryError("another worker has the deployment", delay=0.1)
+            row.take_over = taken
+            log.fields_taken(
+                tx.session, case.where.project, fields, actor=row.requested_by, resource=("deployment", row.id)
+            )
+        case.deployment.take_over = taken
 
     async def _relation(self, case: Case, commit: str) -> Relation:
         forge, name = self.forges[case.where.repository.provider], case.where.repository.full_name

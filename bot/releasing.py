@@ -59,6 +59,7 @@ class Asked:
     named: bool = False
     behind: bool = False
     prune_confirmed: bool = False
+    take_over: bool = False
     pushed_by: str = ""  # the account that pushed it to the branch
     waiting: Deployment | None = None
 
@@ -67,6 +68,11 @@ class Asked:
         """The request whose change it is; what a push brought may only be talked of on another one."""
         change = self.change
         return None if change is not None and self.command == PUSH and change.state != "merged" else change
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether an admin said, now or when it was asked for, that it may force what others own."""
+        return self.take_over or (self.waiting is not None and self.waiting.take_over is not None)
 
     @property
     def speaks(self) -> bool:
@@ -168,7 +174,7 @@ class Gatekeeper:
         evidence = await read(self.forge, where, asked.commit)
         applied, pruned = await self.pruned(where, asked.commit)
         confirmed = _confirmed(asked, pruned)
-        parts = self._parts(asked.commit, evidence, rules, confirmed)
+        parts = self._parts(asked, evidence, rules, confirmed)
         base_commit = await self._base(asked)
         barred, unknown = await self._authors(where, asked, rules, base_commit, evidence.inputs)
         facts = await self._facts(where, asked, rules, head)
@@ -204,13 +210,14 @@ class Gatekeeper:
         cluster = self.clusters.get(where.environment.cluster)
         return applied, await pruning.look(self.forge, cluster, where, applied - {commit}, commit)
 
-    def _parts(self, commit: str, evidence: Evidence, rules: Rules, prunes: tuple[str, ...]) -> Parts:
+    def _parts(self, asked: Asked, evidence: Evidence, rules: Rules, prunes: tuple[str, ...]) -> Parts:
         return Parts(
-            commit=commit,
+            commit=asked.commit,
             inputs=evidence.inputs_digest,
             config=binding.configuration(evidence.config_digest, rules),
             policy=policy.digest(self.policy, known_as(self.repository)),
             prunes=prunes,
+            take_over=asked.takes_over,
         )
 
     async def _facts(self, where: Place, asked: Asked, rules: Rules, head: str | None) -> Facts:
@@ -437,6 +444,7 @@ class Gatekeeper:
             base_commit=found.base_commit,
             config_commit=found.config_commit,
             prunes=list(parts.prunes) or None,
+            take_over=[] if parts.take_over else None,
             gates=as_json(verdict),
             message=summary(verdict) or None,
         )
@@ -570,6 +578,7 @@ def parts_of(row: Deployment) -> Parts:
         config=row.config_digest,
         policy=row.policy_digest,
         prunes=tuple(row.prunes or ()),
+        take_over=row.take_over is not None,
     )
 
 

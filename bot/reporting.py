@@ -292,6 +292,11 @@ def _past(deployment: Deployment) -> PastRow:
 
 def _remark(deployment: Deployment) -> str:
     """What the word for the phase does not say."""
+    taken = f"took over {', '.join(deployment.take_over)}" if deployment.take_over else ""
+    return "; ".join(each for each in (_said(deployment), taken) if each)
+
+
+def _said(deployment: Deployment) -> str:
     other = deployment.live_revision
     if deployment.status == Phase.WAITING and deployment.gates:
         return ""  # the gates say it below

@@ -70,6 +70,10 @@ class Deployment(Leased, Base):
         sa.JSON(none_as_null=True),
         doc="The volumes, namespaces and definitions of which who asked for it confirmed that they go.",
     )
+    take_over: Mapped[list[Any] | None] = mapped_column(
+        sa.JSON(none_as_null=True),
+        doc="The fields of others that it took over, by manager; none: an admin said that it may; null: nobody did.",
+    )
     status: Mapped[str] = mapped_column(
         Word(*PHASES), doc="The phase; the last six are terminal, and it ends in exactly one of them."
     )

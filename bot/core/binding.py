@@ -13,6 +13,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """The commit, and the digests of all that decides what it becomes and who may let it.
 
     `prunes` is what somebody confirmed that goes with it: who approves, approves that too.
+    `take_over`: an admin said that it may force what others own.
     """
 
     commit: str
@@ -20,6 +21,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     config: str  # of `configuration()`
     policy: str
     prunes: tuple[str, ...] = ()
+    take_over: bool = False
 
 
 def configuration(spec: str, rules: Rules) -> str:

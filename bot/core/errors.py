@@ -17,6 +17,14 @@ class UserError(BotError):
         self.message = message
 
 
+class FieldConflict(UserError):
+    """Another manager owns fields of ours. `fields` are these, each with its manager, in words."""
+
+    def __init__(self, message: str, fields: tuple[str, ...]) -> None:
+        super().__init__("field_conflict", message)
+        self.fields = fields
+
+
 class TemporaryError(BotError):
     """Worth trying again: the forge, Flux or the network was not ready. `delay` is in seconds."""
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bot.core import manifests
-from bot.core.errors import UserError
+from bot.core.errors import StaleObject, TemporaryError, UserError
 from bot.core.manifests import Manifest
 from bot.core.ports import Cluster, Written
 from bot.enabling.setup import Setup
@@ -62,11 +62,21 @@ def _taken(name: str) -> UserError:
     return UserError("namespace_taken", f"the namespace `{name}` exists and is not this project's")
 
 
-async def write(cluster: Cluster, manifest: Manifest) -> Written:
-    """Write one object; every field of its spec must be there afterwards."""
+async def existing(cluster: Cluster, manifest: Manifest) -> dict[str, Any] | None:
+    """The object as it is now."""
+    metadata = manifest["metadata"]
+    return await cluster.get(manifest["kind"], metadata.get("namespace"), metadata["name"])
+
+
+async def write(
+    cluster: Cluster, manifest: Manifest, *, over: dict[str, Any] | None = None, force: bool = False
+) -> Written:
+    """Write one object; every field of its spec must be there afterwards. `over`: only over this version of it."""
     what = f"{manifest['kind']} {manifest['metadata']['name']}"
     try:
-        written = await cluster.apply(manifest)
+        written = await cluster.apply(manifest, **_fence(over), force=force)
+    except StaleObject as error:
+        raise TemporaryError(str(error), delay=0.1) from error
     except UserError as error:
         if error.code == "field_unknown":
             raise UserError("not_kept", f"the cluster does not know a field of {what}: {error.message}") from None
@@ -75,6 +85,13 @@ async def write(cluster: Cluster, manifest: Manifest) -> Written:
         if not _kept(value, written.object.get("spec", {}).get(field)):
             raise UserError("not_kept", f"the cluster did not keep `spec.{field}` of {what}: is its CRD older?")
     return written
+
+
+def _fence(over: dict[str, Any] | None) -> dict[str, str]:
+    if over is None:
+        return {}
+    metadata = over["metadata"]
+    return {"uid": metadata["uid"], "resource_version": metadata["resourceVersion"]}
 
 
 def _kept(wanted: Any, found: Any) -> bool:

@@ -56,13 +56,15 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 class Setup:
     """One project that is being enabled by a run. `found` is an error where the configuration could not be read.
 
-    With `scaffold` the folders that are missing are proposed in a pull request.
+    With `scaffold` the folders that are missing are proposed in a pull request; with `take_over` fields are forced that
+    others own.
     """
 
     ctx: Context
     project: Project
     found: Wanted | UserError
     scaffold: bool = False
+    take_over: bool = False
 
     @property
     def wanted(self) -> Wanted:

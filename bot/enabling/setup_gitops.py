@@ -1,15 +1,18 @@
 """Flux's objects, and all that they need: one call that ends when everything is read back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bot import charts, objects
 from bot.core import initialization, manifests
-from bot.core.errors import UserError
+from bot.core.conversation import code
+from bot.core.errors import FieldConflict, UserError
 from bot.core.manifests import Manifest
+from bot.core.ports import Written
 from bot.enabling import cluster
 from bot.enabling.setup import Setup
-from bot.store import projects
+from bot.store import log, projects
 from bot.store.deployments import Place
 from bot.targets import source_of
 
@@ -30,6 +33,7 @@ class Made:
 
     names: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in LISTS})
     adopted: list[str] = field(default_factory=list)  # what others keep: nothing is written there
+    taken: list[str] = field(default_factory=list)  # fields that others owned
     errors: list[UserError] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)  # by cluster, kind and name: as it was written
 
@@ -70,7 +74,8 @@ def _counted(made: Made) -> str:
     """How many there are of each of Flux's kinds."""
     found = [(len(names), kind) for kind, names in made.names.items() if names and kind != "Namespace"]
     parts = [f"{count} {kind}" + ("s" if count > 1 else "") for count, kind in found]
-    return ", ".join([*parts, *([f"{len(made.adopted)} adopted"] if made.adopted else [])])
+    taken = [f"took over {', '.join(code(each) for each in made.taken)}"] if made.taken else []
+    return ", ".join([*parts, *([f"{len(made.adopted)} adopted"] if made.adopted else []), *taken])
 
 
 async def make(setup: Setup) -> Made:
@@ -95,8 +100,34 @@ async def _environment(setup: Setup, where: Place, made: Made) -> None:
         if guest and manifest == _target(where):
             continue  # it is there, and others' to keep
         if not made.has(name, manifest):
-            written = await cluster.write(setup.ctx.cluster(name), manifest)
+            written = await _write(setup, name, manifest, made)
             made.note(name, manifest, written.resource_version)
+
+
+async def _write(setup: Setup, name: str, manifest: Manifest, made: Made) -> Written:
+    """One object; fields that others own are forced where the admin said so, once it is noted which these are."""
+    port = setup.ctx.cluster(name)
+    try:
+        return await cluster.write(port, manifest)
+    except FieldConflict:
+        if not setup.take_over:
+            raise
+    found = await cluster.existing(port, manifest)
+    try:
+        return await cluster.write(port, manifest, over=found)
+    except FieldConflict as conflict:  # of exactly this version, which is the one that is forced
+        if found is None:
+            raise
+        await _note_taken(setup, manifest, conflict.fields)
+        made.taken += [f"{field} in {_name(manifest)}" for field in conflict.fields]
+        return await cluster.write(port, manifest, over=found, force=True)
+
+
+async def _note_taken(setup: Setup, manifest: Manifest, fields: Sequence[str]) -> None:
+    named = [f"{manifest['kind']} {_name(manifest)}: {field}" for field in fields]
+    async with setup.ctx.store.write() as tx:
+        resource = ("project", setup.project.id)
+        log.fields_taken(tx.session, setup.project, named, actor=setup.ctx.run.actor, resource=resource)
 
 
 async def _wanted(setup: Setup, where: Place) -> list[Manifest]:

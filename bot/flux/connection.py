@@ -14,7 +14,7 @@ import msgspec
 from kubernetes.aio import client, config
 
 from bot.core import manifests
-from bot.core.errors import BotError, ConfigError, StaleObject, TemporaryError, UserError
+from bot.core.errors import BotError, ConfigError, FieldConflict, StaleObject, TemporaryError, UserError
 
 Object = dict[str, Any]
 Load = Callable[[client.Configuration], Awaitable[None]]
@@ -372,7 +372,13 @@ def _conflict(details: Object, words: str) -> BotError:
         return StaleObject(words)
     fields = ", ".join(f"{cause.get('field')} ({cause.get('message')})" for cause in causes)
     name = f"{details.get('kind', 'object')} {details.get('name', '')}".strip()
-    return UserError("field_conflict", f"{name} has fields that another manager holds: {fields}")
+    held = tuple(f"{cause.get('field')} of {_manager(str(cause.get('message')))}" for cause in causes)
+    return FieldConflict(f"{name} has fields that another manager holds: {fields}", held)
+
+
+def _manager(words: str) -> str:
+    """Who it is, in `conflict with "flux" using source.toolkit.fluxcd.io/v1`."""
+    return words.split('"')[1] if words.count('"') > 1 else words
 
 
 def _masked(answer: Object, body: Object | None) -> str:

@@ -48,6 +48,7 @@ class Wish:
     base_commit: str | None = None
     config_commit: str | None = None
     prunes: list[str] | None = None
+    take_over: list[str] | None = None
     gates: list[dict[str, Any]] | None = None
     message: str | None = None
 
@@ -337,6 +338,7 @@ async def insert(tx: Transaction, where: Place, wish: Wish, phase: Phase) -> Dep
         base_commit=wish.base_commit,
         config_commit=wish.config_commit,
         prunes=wish.prunes,
+        take_over=wish.take_over,
         status=phase,
         message=wish.message,
         gates=wish.gates,

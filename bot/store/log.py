@@ -1,11 +1,12 @@
 """The event log: rows written in the transaction of what they tell, so that it has no gaps."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from models import UnifiedEvent
+from models import Project, UnifiedEvent
 from models.base import now
 
 
@@ -39,4 +40,20 @@ def record(
             resource_id=resource[1] if resource else None,
             details=details,
         )
+    )
+
+
+def fields_taken(
+    session: AsyncSession, project: Project, fields: Sequence[str], *, actor: str | None, resource: tuple[str, UUID]
+) -> None:
+    """An admin had fields forced that others own."""
+    record(
+        session,
+        "gitops.fields.taken",
+        event_type="audit",
+        severity="warning",
+        actor=actor,
+        organization_id=project.organization_id,
+        resource=resource,
+        fields=list(fields),
     )

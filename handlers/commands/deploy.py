@@ -28,6 +28,7 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha: Annotated[str | None, Meta(description="a commit of this change", extra={"positional": True})] = None
     behind: Annotated[bool, Meta(description="also if the change lacks commits of the branch")] = False
     prune_confirmed: Annotated[bool, Meta(description="also if volumes, namespaces or CRDs go with it")] = False
+    take_over: Annotated[bool, Meta(description="also over fields that another manager owns (admins)")] = False
     image: Annotated[
         tuple[str, ...], Meta(description="NAME=TAG: commit another image first", extra={"option": True})
     ] = ()
@@ -46,9 +47,13 @@ async def deploy(ctx: Context, args: Args) -> Result:
     unless you say --behind: deploying it would take them out. Volumes, namespaces and CRDs that would go are named, and
     go only if you say --prune-confirmed.
 
+    Where somebody's other tool took a field of Sluice's objects for its own, the deployment fails and names both; an
+    admin's --take-over takes exactly those fields back.
+
     With --image or --set that one value is changed in the environment's files first, on the environment's branch, and
     what comes of it is deployed; a protected branch gets a pull request instead, and nothing is deployed.
     """
+    asking.let_take_over(ctx, args.take_over)
     places = await chosen(ctx, (args.target,))
     wish = editing.wish(args.image, args.set_)
     if wish is not None:
@@ -67,6 +72,7 @@ def _asked(ctx: Context, args: Args, commit: str, *, named: bool = False) -> Ask
         named=named or args.sha is not None or ctx.call.commit is not None,
         behind=args.behind,
         prune_confirmed=args.prune_confirmed,
+        take_over=args.take_over,
     )
 
 

@@ -24,6 +24,7 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     environments: Annotated[tuple[str, ...], Meta(description="only these")] = ()
     scaffold: Annotated[bool, Meta(description="open a pull request with the folders that are missing")] = False
+    take_over: Annotated[bool, Meta(description="also over fields that another manager owns")] = False
 
 
 @command("enable", needs=Role.ADMIN, on=("open",))
@@ -57,7 +58,7 @@ async def _claimed(ctx: Context, args: Args, found: Mapping[str, Wanted | UserEr
     bases = {name: each.basis if isinstance(each, Wanted) else "" for name, each in found.items()}
     async with ctx.store.write() as tx:
         claimed = await initialization.claim(tx, ctx.repository, ctx.run, bases)
-    return [Setup(ctx, project, found[project.name], args.scaffold) for project in claimed]
+    return [Setup(ctx, project, found[project.name], args.scaffold, args.take_over) for project in claimed]
 
 
 async def _failure(setup: Setup) -> UserError | None:

@@ -42,6 +42,7 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     revert: Annotated[bool, Meta(description="also propose to have the files as they were then")] = False
     prune_confirmed: Annotated[bool, Meta(description="also if volumes, namespaces or CRDs go with it")] = False
+    take_over: Annotated[bool, Meta(description="also over fields that another manager owns (admins)")] = False
     reason: Annotated[str | None, Meta(description="why, for those who read the log")] = None
 
 
@@ -76,6 +77,7 @@ async def rollback(ctx: Context, args: Args) -> Result:
     stay out until /resume. With --revert a pull request proposes to have the environment's files on its
     branch as they were at that revision.
     """
+    asking.let_take_over(ctx, args.take_over)
     lines = [await _one(ctx, args, where) for where in await chosen(ctx, (args.target,))]
     return done("\n".join(lines))
 
@@ -190,7 +192,7 @@ async def _way(ctx: Context, where: Place, old: Deployment, looked: Looked) -> W
 async def _go_back(tx: Transaction, ctx: Context, args: Args, where: Place, way: Way) -> None:
     """The deployment, the pin and the hold: what was known when it succeeded is known still."""
     environment = where.environment
-    wish = await _wish(tx, ctx, where, way)
+    wish = await _wish(tx, ctx, args, where, way)
     event = RolledBack(wanted=stands.wanted(wish, own=True), reason=args.reason)
     changes = releases.decide(await stands.read(tx.session, environment), event)
     deployment = await stands.apply(tx, where, changes, wish=wish, branch=way.branch)
@@ -200,7 +202,7 @@ async def _go_back(tx: Transaction, ctx: Context, args: Args, where: Place, way:
         await runs.start(tx, where.repository, call)
 
 
-async def _wish(tx: Transaction, ctx: Context, where: Place, way: Way) -> Wish:
+async def _wish(tx: Transaction, ctx: Context, args: Args, where: Place, way: Way) -> Wish:
     source, old = await pins.own_source(tx, where), way.old
     pruned = way.looked.pruned
     return Wish(
@@ -217,6 +219,7 @@ async def _wish(tx: Transaction, ctx: Context, where: Place, way: Way) -> Wish:
         pull_request=ctx.call.number,
         patience=patience(where.environment),
         branch=way.branch,
+        take_over=[] if args.take_over else None,
         prunes=list(pruned.names) or None if pruned is not None else None,
     )
 

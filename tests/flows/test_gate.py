@@ -113,6 +113,41 @@ async def test_a_deployment_does_not_take_the_pin_back(world: World) -> None:
     [deployment] = await world.deployments(newer)
     assert deployment.reason == "field_conflict"
 
+    await world.comment("/deploy development --take-over", by="maia")
+    assert (await world.results("deploy"))[-1] == ("refused", "not_permitted")
+    await world.comment("/deploy development --take-over", by="alice")
+    taken = await world.deployments(newer)
+    assert [(row.status, row.take_over) for row in taken] == [
+        ("failed", None),
+        ("succeeded", [".spec.ref.commit of kubectl-edit"]),
+    ]
+    assert world.live() == "newer"
+    assert "took over .spec.ref.commit of kubectl-edit" in world.comment_text()
+    [event] = [each for each in await world.events("gitops.fields.taken") if each.resource_id == taken[-1].id]
+    assert (event.actor, event.details["fields"]) == ("alice", taken[-1].take_over)
+    owners = world.object("GitRepository", world.follows())["metadata"]["managedFields"]  # type: ignore[index]
+    assert not any(each["manager"] == "kubectl-edit" and "f:commit" in str(each) for each in owners)
+
+
+async def test_enabling_takes_back_what_conflicts(world: World) -> None:
+    """Another hand's field stops `/enable`, which names it; with an admin's word it is ours again, and told."""
+    await world.enabled("development")
+    world.cluster.patch("Kustomization", world.namespace(), "development", {"spec": {"interval": "1h"}}, "kubectl-edit")
+    await world.settled()
+    world.open_pull_request({"again.txt": "x"}, "alice", branch="again")
+    await world.comment("/enable development", by="alice")
+    assert (await world.results("enable"))[-1] == ("refused", "field_conflict")
+
+    await world.comment("/enable development --take-over", by="alice")
+    assert (await world.results("enable"))[-1] == ("done", None), world.comment_text()
+    found = world.object("Kustomization", "development")
+    assert found is not None
+    assert found["spec"]["interval"] == "10m"
+    assert ".spec.interval of kubectl-edit" in world.comment_text()
+    assert any(
+        ".spec.interval of kubectl-edit" in str(each.details) for each in await world.events("gitops.fields.taken")
+    )
+
 
 @RESTORING
 async def test_put_back_where_the_operator_wants_it(world: World) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bot.core.errors import BotError, StaleObject, TemporaryError, UserError
+from bot.core.errors import BotError, FieldConflict, StaleObject, TemporaryError, UserError
 from bot.flux.connection import Expired, NotFound, refusal
 
 SECRET = {"kind": "Secret", "data": {"password": "Z2VoZWlt"}, "stringData": {"username": "klartext"}}
@@ -34,7 +34,9 @@ def test_a_field_conflict_names_manager_and_field() -> None:
     }
     error = of(409, CONFLICT, "Conflict", kind="gitrepositories", name="branch-main", causes=[cause])
     assert isinstance(error, UserError)
+    assert isinstance(error, FieldConflict)
     assert error.code == "field_conflict"
+    assert error.fields == (".spec.interval of flux",)
     assert error.message == (
         "gitrepositories branch-main has fields that another manager holds: "
         '.spec.interval (conflict with "flux" using source.toolkit.fluxcd.io/v1)'

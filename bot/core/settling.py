@@ -170,10 +170,25 @@ def settle(facts: Facts) -> Step:
 
 def in_time(facts: Facts, step: Step) -> Step:
     """The step, or the end of waiting. Ends and questions come before the deadline: live at the last moment is live."""
-    if facts.now < facts.deadline or not isinstance(step, RequestSource | SwitchSource | RequestKustomization | Wait):
+    if facts.now >= facts.deadline and isinstance(step, RequestSource | SwitchSource | RequestKustomization | Wait):
+        waited = _words(int((facts.deadline - facts.started).total_seconds()))
+        step = TimeOut(f"not ready within {waited}; last: {step.text}")
+    return _with_what_stays(facts, step)
+
+
+def _with_what_stays(facts: Facts, step: Step) -> Step:
+    """A pin that came to nothing keeps nobody out of an environment that still goes by its branch: that is said."""
+    goes_by = git_source(facts.kustomization or {})
+    if not facts.pinned or goes_by in (None, facts.source_name):
         return step
-    waited = _words(int((facts.deadline - facts.started).total_seconds()))
-    return TimeOut(f"not ready within {waited}; last: {step.text}")
+    stays = f"; it goes by {goes_by} as before, so a push reaches it"
+    match step:
+        case Fail():
+            return Fail(step.code, step.message + stays)
+        case TimeOut():
+            return TimeOut(step.message + stays)
+        case _:
+            return step
 
 
 def _next(facts: Facts) -> Step:

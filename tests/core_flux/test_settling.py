@@ -353,6 +353,12 @@ PINNED: dict[str, tuple[Facts, Step]] = {
         facts(**PIN, source=pin(OLD, ready=("False", "GitOperationFailed", NO_ANSWER)), kustomization=own(OLD)),
         Wait(f"failing, Flux retries: {NO_ANSWER}", failing=True),
     ),
+    "a commit that no branch reaches, in an environment that followed its branch": (
+        facts(
+            **PIN, source=pin(OLD, ready=("False", "GitOperationFailed", "object not found")), kustomization=OLD_READY
+        ),
+        Fail("source_failed", "object not found; it goes by branch-main as before, so a push reaches it"),
+    ),
     "a pin, the Git server does not answer, and R is there still": (
         facts(**PIN, source=pin(R, ready=("False", "GitOperationFailed", NO_ANSWER)), kustomization=own(R)),
         Succeed(None, True),
@@ -452,6 +458,13 @@ CONTAINED: dict[str, tuple[Facts, Step]] = {
 }
 
 DEADLINE: dict[str, tuple[Facts, Step]] = {
+    "a Git server that does not answer, and the environment followed its branch": (
+        facts(**PIN, source=pin(OLD, ready=("False", "GitOperationFailed", NO_ANSWER)), kustomization=OLD_READY),
+        TimeOut(
+            f"not ready within 6m; last: failing, Flux retries: {NO_ANSWER}; "
+            "it goes by branch-main as before, so a push reaches it"
+        ),
+    ),
     "a Git server that does not answer": (
         facts(**PIN, source=pin(OLD, ready=("False", "GitOperationFailed", NO_ANSWER)), kustomization=own(OLD)),
         TimeOut(f"not ready within 6m; last: failing, Flux retries: {NO_ANSWER}"),

@@ -9,6 +9,7 @@ from tests.postgres import new_database
 from tests.races import begin, play
 from tests.world import World, says
 
+EVERY_STEP = bool(os.environ.get("EVERY_STEP"))
 STEPS = 40  # about as many as it takes from the voice to the effect
 
 
@@ -46,7 +47,7 @@ class TestPostgres:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(7_200 if EVERY_STEP else 600)
 async def test_killed_while_it_is_let_through(world: World) -> None:
     """Wherever the process dies between the last voice and the release, it goes there once, and once only.
 
@@ -54,7 +55,7 @@ async def test_killed_while_it_is_let_through(world: World) -> None:
     """
     await begin(world)
     world.may_log_errors = True
-    for step in range(1, STEPS, 1 if os.environ.get("EVERY_STEP") else 10):
+    for step in range(1, STEPS, 1 if EVERY_STEP else 10):
         head = world.push(says(f"step {step}", "production"), branch="topic")
         await world.settled()
         await world.comment("/deploy production")

@@ -2,6 +2,7 @@
 
 `kills`: pushes and comments against a Sluice that is killed again and again. `races`: approvals and pushes at the same
 moment. `edits`: commits of Sluice's against people's pushes. `model`: the chain in memory, in 100,000 sequences.
+`rotation`: 100,000 sealed values get a new key while others write. `backlog`: 500 deliveries that nobody has opened.
 Each figure is one JSON object on a line of its own, printed as soon as its part has ended; the exit code is 1 when an
 operation or a commit was lost, or something was said, made or let through that should not have been.
 """
@@ -28,7 +29,7 @@ import httpx2
 
 from bot.sandbox.forge import Status
 from bot.sandbox.town import BOT, Town
-from tests import edit_races
+from tests import bulk, edit_races
 from tests.model.chain import violations
 from tests.races import Counts, begin
 from tests.races import play as play_races
@@ -40,6 +41,7 @@ KILLS, PUSHES, COMMENTS = 20, 40, 40
 SEQUENCES = 100_000
 RACES, RACES_EACH = 1_000, 100
 EDITS = 500
+VALUES, DELIVERIES = 100_000, 500
 LAST_WAIT = 75.0
 TERMINAL = ("success", "failure", "error")
 
@@ -268,7 +270,23 @@ def model(seed: int) -> Found:
     return Found({"model_violations": len(broken)}, {"model_sequences": SEQUENCES}, "\n".join(broken[:5]))
 
 
-PARTS = {"kills": kills, "edits": edits, "races": races, "model": model}
+def rotation(seed: int) -> Found:
+    """A new key for 100,000 sealed values, while a Sluice writes among them."""
+    return _split(bulk.rotation(VALUES))
+
+
+def backlog(seed: int) -> Found:
+    """A start on 500 deliveries that nobody has opened."""
+    return _split(bulk.backlog(DELIVERIES))
+
+
+def _split(figures: dict[str, int]) -> Found:
+    """What was lost is bad, all else is told."""
+    bad = {name: value for name, value in figures.items() if name.endswith(".lost")}
+    return Found(bad, {name: value for name, value in figures.items() if name not in bad})
+
+
+PARTS = {"kills": kills, "edits": edits, "races": races, "model": model, "rotation": rotation, "backlog": backlog}
 
 
 def main(words: Sequence[str] | None = None) -> int:

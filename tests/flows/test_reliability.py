@@ -3,16 +3,15 @@
 import asyncio
 import itertools
 import random
-import uuid
 from datetime import timedelta
 
-import msgspec
 import pytest
 import sqlalchemy as sa
 
 from bot.store.desk import MAX_ATTEMPTS
 from models import Delivery, Notification
 from models.base import now
+from tests.bulk import leave_unopened
 from tests.world import PAST, World, ends, says
 
 pytestmark = pytest.mark.long
@@ -38,30 +37,7 @@ def said_once(world: World, sha: str) -> None:
 
 async def test_hundreds_of_unopened_deliveries(world: World) -> None:
     """Recorded, not opened, and then a restart: all 200 are worked off, the commands among them once each."""
-    world.open_pull_request(says("topic"))
-    world.write("hello", by="alice")
-    await world.settled()
-    [sent] = [one for one in world.forge.deliveries if one.event == "issue_comment"][-1:]
-    payload = msgspec.json.decode(sent.body)
-    await asyncio.to_thread(world.place.stop_sluice)
-    async with world.database.write() as session:
-        for number in range(200):
-            payload["comment"] |= {
-                "id": 10_000_000 + number,
-                "body": f"/help {number}" if number % 10 == 0 else "Nice.",
-            }
-            session.add(
-                Delivery(
-                    id=uuid.uuid4(),
-                    provider="github",
-                    delivery_key=f"{world.repository}-{number}",
-                    event="issue_comment",
-                    headers=b'{"content-type": "application/json"}',
-                    body=msgspec.json.encode(payload),
-                    received_at=now(),
-                    due_at=now(),
-                )
-            )
+    assert await leave_unopened(world, 200) == 20
 
     await asyncio.to_thread(world.place.start_sluice)
     await world.settled(60)

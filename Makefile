@@ -11,7 +11,10 @@ WORKERS ?= 3
 SOURCES := bot handlers models migrations tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check e2e bench chaos servers servers-up lock clean
+.PHONY: help setup demo test check e2e thorough bench chaos servers servers-up lock clean
+
+# Some machines are told to keep no compiled files: each of the many processes here would then compile Sluice anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -56,6 +59,9 @@ servers-up: servers $(VENV)/.dev ## Start the real servers and print what to exp
 e2e: servers $(VENV)/.dev ## Run the tests on the real servers, and the long ones
 	@$(BIN)/python -m pytest -q -m "e2e or long" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --timeout 400 --deselect tests/e2e/test_timing.py
 	@$(BIN)/python -m pytest -q -m e2e -s tests/e2e/test_timing.py
+
+thorough: $(VENV)/.dev ## Run the long tests in full: every crash point, every story (an hour or two)
+	@THOROUGH=1 $(BIN)/python -m pytest -q -m "long and not e2e" -n $(WORKERS) --timeout 7200
 
 bench: $(VENV)/.dev ## Measure; one JSON object a line
 	@for bench in bench/*.py; do $(BIN)/python -m bench.$$(basename $$bench .py) || exit 1; done

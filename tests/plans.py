@@ -75,12 +75,19 @@ def _asker() -> str | None:
     current = greenlet.getcurrent()
     for frame in (sys._getframe(), current.parent.gr_frame if current.parent else None):
         while frame is not None:
-            file = Path(frame.f_code.co_filename)
-            if file.is_relative_to(ROOT) and file != Path(__file__) and ".venv" not in file.parts:
-                name = file.relative_to(ROOT)
-                return f"{name}:{frame.f_lineno}" if name.parts[0] in ("bot", "handlers") else None
+            place = _place(frame.f_code.co_filename)
+            if place:
+                return f"{place}:{frame.f_lineno}" if place.startswith(("bot/", "handlers/")) else None
             frame = frame.f_back
     return None
+
+
+@cache
+def _place(name: str) -> str:
+    """Where a file of this project is; empty for others', and for this one."""
+    file = Path(name)
+    mine = file.is_relative_to(ROOT) and file != Path(__file__) and ".venv" not in file.parts
+    return str(file.relative_to(ROOT)) if mine else ""
 
 
 @pytest.fixture(autouse=True)

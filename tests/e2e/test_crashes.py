@@ -107,18 +107,19 @@ def _both(act: str, way: str, method: str, path: str, body: str = "") -> list[Po
 
 POINTS = [
     *_both("push", "web", "POST", "push"),
-    *_both("push", "forge", "GET", "/branches/main"),
-    *_both("push", "forge", "GET", "/git/trees/"),
+    Point("push", "forge", "GET", "/branches/main"),  # whether what only reads was answered makes no difference
+    Point("push", "forge", "GET", "/git/trees/"),
     *_both("push", "cluster", "PATCH", "/gitrepositories/branch-main", "requestedAt"),
     *_both("push", "forge", "POST", "/statuses/", "pending"),
     *_both("push", "forge", "POST", "/statuses/", "success"),
-    *_both("enable", "forge", "POST", "/comments"),
-    *_both("enable", "forge", "PATCH", "/issues/comments/"),
-    *_both("enable", "cluster", "PATCH", "/kustomizations/development"),
-    *_both("deploy", "cluster", "PATCH", "/gitrepositories/pin-development"),
-    *_both("deploy", "cluster", "PATCH", "/kustomizations/development"),
-    *_both("close", "cluster", "DELETE", "/gitrepositories/pin-development"),
+    Point("enable", "forge", "POST", "/comments", answered=True),
+    Point("enable", "forge", "PATCH", "/issues/comments/"),
+    Point("enable", "cluster", "PATCH", "/kustomizations/development", answered=True),
+    Point("deploy", "cluster", "PATCH", "/gitrepositories/pin-development", answered=True),
+    Point("deploy", "cluster", "PATCH", "/kustomizations/development"),
+    Point("close", "cluster", "DELETE", "/gitrepositories/pin-development", answered=True),
 ]
+"""Ten between a push and its status, and some of the commands; the sandbox's tests visit all others."""
 
 
 class Behind(Shop):

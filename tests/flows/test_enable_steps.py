@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import os
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -18,6 +17,7 @@ from models import Environment, GitopsResource, Project, UnifiedEvent
 from models import ProjectInitializationStep as Step
 from models.base import now
 from tests.flows.test_enable import ask
+from tests.thorough import sample
 from tests.world import ENVIRONMENTS, PAST, World, deployment, files
 
 NAMES = [step.name for step in STEPS]
@@ -522,14 +522,13 @@ async def test_a_target_with_a_project(world: World) -> None:
 
 # Killed at any instruction.
 
-SLICES = 4  # so that they can be spread
-EVERY = bool(os.environ.get("EVERY_STEP"))
-STRIDE = SLICES if EVERY else 24 * SLICES  # there are about 250, at 2 s each
-PATIENCE = 300 if EVERY else 60  # seconds: all of them may be visited beside other work
+SLICES = sample(2, 4)  # so that they can be spread
+STRIDE = sample(50, 1) * SLICES  # there are about 250, at 2 s each
+PATIENCE = sample(60, 300)  # seconds: all of them may be visited beside other work
 
 
 @pytest.mark.long
-@pytest.mark.timeout(7200 if EVERY else 120)
+@pytest.mark.timeout(sample(120, 7200))
 @pytest.mark.parametrize("first", range(SLICES))
 async def test_killed_at_any_step(world: World, first: int) -> None:
     """After a commit or an outside call: the same objects, one comment, no event twice, everything is completed."""
@@ -558,7 +557,7 @@ async def _killed(world: World, step: int) -> bool:
     world.write("/enable development", by="alice")
 
     async def dead_or_done() -> bool:
-        return world.place.life.dead or (bool(await world.runs("enable")) and not await world.left())
+        return world.place.life.dead or (bool(await world.runs("enable")) and await world.idle())
 
     await world.until(dead_or_done, PATIENCE)
     died = world.place.life.dead

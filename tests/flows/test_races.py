@@ -1,28 +1,28 @@
 """Approvals and pushes race: nobody's approval lets anything in but what they looked at."""
 
-import os
 from functools import partial
 
 import pytest
 
 from tests.postgres import new_database
 from tests.races import begin, play
+from tests.thorough import sample
 from tests.world import World, says
 
-EVERY_STEP = bool(os.environ.get("EVERY_STEP"))
 STEPS = 40  # about as many as it takes from the voice to the effect
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(sample(600, 7200))
 async def test_approvals_and_pushes(world: World) -> None:
-    """Fifty rounds; `make chaos` plays a thousand."""
+    """Some rounds; `make chaos` plays a thousand."""
     await begin(world)
 
-    counts = await play(world, 50, seed=6)
+    rounds = sample(15, 50)
+    counts = await play(world, rounds, seed=6)
 
     assert counts.wrong == []
-    assert counts.released + counts.voided == counts.rounds == 50
+    assert counts.released + counts.voided == counts.rounds == rounds
     assert counts.released
     assert counts.voided
 
@@ -35,27 +35,25 @@ class TestPostgres:
         return {"SLUICE_DATABASE_URL": new_database()}
 
     @pytest.mark.long
-    @pytest.mark.timeout(600)
+    @pytest.mark.timeout(sample(600, 7200))
     async def test_approvals_and_pushes(self, world: World) -> None:
         """The same on PostgreSQL."""
         await begin(world)
 
-        counts = await play(world, 15, seed=7)
+        rounds = sample(8, 50)
+        counts = await play(world, rounds, seed=7)
 
         assert counts.wrong == []
-        assert counts.released + counts.voided == 15
+        assert counts.released + counts.voided == rounds
 
 
 @pytest.mark.long
-@pytest.mark.timeout(7_200 if EVERY_STEP else 600)
+@pytest.mark.timeout(sample(600, 7200))
 async def test_killed_while_it_is_let_through(world: World) -> None:
-    """Wherever the process dies between the last voice and the release, it goes there once, and once only.
-
-    At a few of the steps; at all of them with EVERY_STEP=1.
-    """
+    """Wherever the process dies between the last voice and the release, it goes there once, and once only."""
     await begin(world)
     world.may_log_errors = True
-    for step in range(1, STEPS, 1 if EVERY_STEP else 10):
+    for step in range(1, STEPS, sample(20, 1)):
         head = world.push(says(f"step {step}", "production"), branch="topic")
         await world.settled()
         await world.comment("/deploy production")

@@ -274,10 +274,13 @@ class Observations:
             return
         async with self.store.write() as tx:
             row = await self._row(tx, seen.kind, seen.namespace, seen.name)
-            pin = None if row is None else await gates.says_otherwise(tx, row, found)
-            if row is None or pin is None:
+            wish = None if row is None else await gates.says_otherwise(tx, row, found)
+            if row is None or wish is None:
                 return
-            await gates.broken(tx, row, pin, found, gates.moved_by(found))
+            await gates.broken(tx, row, wish, found, gates.moved_by(found))
+            pin = await projects.live_pin(tx.session, wish.environment_id)
+            if pin is None or wish.is_release:
+                return  # a release is written anew by the next deployment: what its values are, the forge knows
             where = await deployments.place(tx.session, pin.environment_id)
             git = await self.credentials.git(tx.session, where.repository, where.project)
         if self.restore:
@@ -287,8 +290,11 @@ class Observations:
                 return  # it changed once more, which the observer tells
 
     async def _mended(self, tx: Transaction, row: GitopsResource, found: dict[str, Any]) -> None:
-        mark, commit = gates.mark_of(row), gates.commit_of(found)
+        mark, commit = gates.mark_of(row), gates.shown(row, found)
         if mark is None or row.environment_id is None:
+            return
+        if row.type == "helm-release":
+            await gates.holds(tx, row)
             return
         pin = await projects.live_pin(tx.session, row.environment_id)
         if mark != commit or (pin is not None and pin.commit_hash == commit):

@@ -250,7 +250,7 @@ async def _environments(session: AsyncSession, repository: Repository, number: i
         deployment, *past = found
         pin = await projects.live_pin(session, environment.id)
         place = await deployments.place(session, environment.id)
-        broken = gates.mark_of(await projects.own_source(session, environment.id)) if pin else None
+        broken = await gates.broken_text(session, environment, pin, deployment.commit_hash)
         rows.append(
             EnvironmentRow(
                 name=place.title,
@@ -259,7 +259,7 @@ async def _environments(session: AsyncSession, repository: Repository, number: i
                 branch=environment.branch,
                 pinned_to=_pinned_to(environment, pin),
                 when=deployment.finished_at or deployment.created_at,
-                message=gates.told(broken, deployment.commit_hash) if broken else _remark(deployment),
+                message=broken or _remark(deployment),
                 gates=_gates(deployment),
                 past=tuple(_past(each) for each in past[:SHOWN_PAST]),
                 older=len(past) > SHOWN_PAST,

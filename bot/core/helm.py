@@ -1,5 +1,7 @@
 """The Kubernetes objects of an environment that is a Helm chart, as plain dicts for server-side apply."""
 
+import hashlib
+import json
 import posixpath
 import re
 from collections.abc import Mapping
@@ -111,6 +113,15 @@ def _chart(release: Release) -> dict[str, Any]:
 def _inside(path: str) -> str:
     """A path of the repository, as Flux wants it."""
     return "./" + posixpath.normpath(path.strip("/"))
+
+
+def fingerprint(found: Mapping[str, Any]) -> str:
+    """Of what decides what a release of a chart from elsewhere runs: the chart, its version, and the values."""
+    spec = found.get("spec", {})
+    chart = (spec.get("chart") or {}).get("spec") or {}
+    wanted = [chart.get(name) for name in ("chart", "version", "sourceRef")]
+    parts = [spec.get("values") or {}, spec.get("chartRef"), *wanted]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def samples(owner: Owner) -> tuple[Manifest, ...]:

@@ -1,18 +1,34 @@
 """The gate of an environment: whether the cluster's pin says what the row says, and what is told when it does not."""
 
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from bot.core import helm
 from bot.core.deployments import UNSETTLED, Phase, short
 from bot.core.manifests import DEPLOYMENT_ANNOTATION, MANAGED_BY
 from bot.store import deployments, log, outbox, projects
 from bot.store.deployments import Place
 from bot.store.transactions import Transaction
-from models import Deployment, GitopsResource, Pin
+from models import Deployment, Environment, GitopsResource, Pin
 
 NO_COMMIT = "no commit"
-MARK = "gate_broken"  # in a source's config: the commit that another hand put there
+MARK = "gate_broken"  # in a row's config: what another hand made of it, a commit or a release's fingerprint
+WROTE = "wrote"  # in a release's config: its number and its fingerprint, as Sluice wrote it
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What an environment's gate should show: a pin, or of a chart from elsewhere the release that was written."""
+
+    environment_id: UUID
+    commit: str
+    number: int
+    pull_request: int | None
+    is_release: bool = False
 
 
 def mark_of(row: GitopsResource | None) -> str | None:
@@ -20,14 +36,47 @@ def mark_of(row: GitopsResource | None) -> str | None:
     return None if row is None else row.config.get(MARK)
 
 
-async def says_otherwise(tx: Transaction, row: GitopsResource, found: dict[str, Any]) -> Pin | None:
-    """The live pin that this source should show and does not; None also while Sluice itself is moving it."""
+async def says_otherwise(tx: Transaction, row: GitopsResource, found: dict[str, Any]) -> Wish | None:
+    """What this object should show and does not; None also while Sluice itself is moving it."""
+    if row.type == "helm-release":
+        return await _release_otherwise(tx, row, found)
     if row.type != "git-repository" or row.environment_id is None:
         return None
     pin = await projects.live_pin(tx.session, row.environment_id)
     if pin is None or pin.source_id != row.id or commit_of(found) == pin.commit_hash:
         return None
-    return None if await _in_motion(tx, pin, number_of(found)) else pin
+    if await _in_motion(tx, pin, number_of(found)):
+        return None
+    return Wish(pin.environment_id, pin.commit_hash, pin.number, pin.pull_request)
+
+
+async def _release_otherwise(tx: Transaction, row: GitopsResource, found: dict[str, Any]) -> Wish | None:
+    """Of a chart from elsewhere the release is the gate: what it runs is what was written under its number."""
+    number, known = number_of(found), row.config.get(WROTE)
+    if row.environment_id is None or row.adopted or not number:
+        return None
+    seen = [number, helm.fingerprint(found)]
+    if known == seen:
+        return None
+    if known is None or known[0] != number or not _foreign(found):
+        row.config = {**row.config, WROTE: seen}
+        return None
+    query = sa.select(Deployment).where(Deployment.environment_id == row.environment_id, Deployment.number == number)
+    made = (await tx.session.execute(query)).scalar_one_or_none()
+    if made is None:
+        return None
+    return Wish(row.environment_id, made.commit_hash, number, made.pull_request, is_release=True)
+
+
+def _foreign(found: dict[str, Any]) -> bool:
+    """Whether another hand holds a field of the spec; who suspends holds none of those that matter."""
+    others = [each for each in _managers(found) if each.get("manager") != MANAGED_BY]
+    return any(set(each.get("fieldsV1", {}).get("f:spec", {})) - {"f:suspend"} for each in others)
+
+
+def shown(row: GitopsResource, found: dict[str, Any]) -> str:
+    """What an object shows, to compare with what it should show."""
+    return helm.fingerprint(found) if row.type == "helm-release" else commit_of(found)
 
 
 async def _in_motion(tx: Transaction, pin: Pin, number: int) -> bool:
@@ -45,15 +94,16 @@ async def _in_motion(tx: Transaction, pin: Pin, number: int) -> bool:
     return (await tx.session.execute(query)).first() is not None
 
 
-async def broken(tx: Transaction, row: GitopsResource, pin: Pin, found: dict[str, Any], by: str | None) -> None:
-    """Tell that another hand moved the pin, once for each commit that it was moved to."""
-    commit = commit_of(found)
+async def broken(tx: Transaction, row: GitopsResource, wish: Wish, found: dict[str, Any], by: str | None) -> None:
+    """Tell that another hand moved the pin or changed the release, once for each thing that it was made."""
+    commit = shown(row, found)
     if mark_of(row) == commit:
         return
     row.config = {**row.config, MARK: commit}
-    where = await deployments.place(tx.session, pin.environment_id)
-    _log(tx, where, row, "gate.broken", "critical", by, found=commit, wanted=pin.commit_hash, number=pin.number)
-    await _say(tx, where, pin, Phase.FAILED, told(commit, pin.commit_hash))
+    where = await deployments.place(tx.session, wish.environment_id)
+    _log(tx, where, row, "gate.broken", "critical", by, found=commit, wanted=wish.commit, number=wish.number)
+    text = told_of_release(wish.commit) if wish.is_release else told(commit, wish.commit)
+    await _say(tx, where, wish, Phase.FAILED, text)
 
 
 async def holds(tx: Transaction, row: GitopsResource) -> None:
@@ -66,14 +116,30 @@ async def holds(tx: Transaction, row: GitopsResource) -> None:
     _log(tx, where, row, "gate.mended", "info", None, found=was)
     pin = await projects.live_pin(tx.session, row.environment_id)
     last = await deployments.newest(tx.session, row.environment_id)
-    if pin is not None and last is not None:
-        await _say(tx, where, pin, Phase(last.status), deployments.describe(last))
+    if last is not None and (pin is not None or row.type == "helm-release"):
+        commit, request = (pin.commit_hash, pin.pull_request) if pin else (last.commit_hash, last.pull_request)
+        wish = Wish(row.environment_id, commit, last.number, request)
+        await _say(tx, where, wish, Phase(last.status), deployments.describe(last))
+
+
+async def broken_text(session: AsyncSession, environment: Environment, pin: Pin | None, commit: str) -> str | None:
+    """What the comment says of an environment whose gate another hand broke; None while it holds."""
+    if projects.is_elsewhere(environment):
+        mark = mark_of(await projects.applier(session, environment.id))
+        return told_of_release(commit) if mark else None
+    mark = mark_of(await projects.own_source(session, environment.id)) if pin else None
+    return told(mark, commit) if mark else None
 
 
 def told(found: str, wanted: str) -> str:
     """What the status and the comment say."""
     there = found if found == NO_COMMIT else short(found)
     return f"gate_broken: another hand moved the pin from {short(wanted)} to {there}"
+
+
+def told_of_release(commit: str) -> str:
+    """The same of a chart from elsewhere."""
+    return f"gate_broken: another hand changed the chart or the values that {short(commit)} wrote"
 
 
 def commit_of(found: dict[str, Any]) -> str:
@@ -83,7 +149,8 @@ def commit_of(found: dict[str, Any]) -> str:
 
 def moved_by(found: dict[str, Any]) -> str | None:
     """The field manager that says what the pin's commit is; the one that changed the object last, if none does."""
-    owners = [each for each in _managers(found) if "f:ref" in each.get("fieldsV1", {}).get("f:spec", {})]
+    fields = {"f:values", "f:chart", "f:chartRef"} if found.get("kind") == "HelmRelease" else {"f:ref"}
+    owners = [each for each in _managers(found) if fields & set(each.get("fieldsV1", {}).get("f:spec", {}))]
     others = [each for each in owners if each.get("manager") != MANAGED_BY]
     return _newest(others or owners or _managers(found))
 
@@ -108,13 +175,13 @@ def number_of(found: dict[str, Any]) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
-async def _say(tx: Transaction, where: Place, pin: Pin, phase: Phase, text: str) -> None:
-    last = await deployments.newest(tx.session, pin.environment_id)
+async def _say(tx: Transaction, where: Place, wish: Wish, phase: Phase, text: str) -> None:
+    last = await deployments.newest(tx.session, wish.environment_id)
     if last is not None:
         said = await outbox.say_status(
             tx.session,
             repository_id=where.repository.id,
-            commit=pin.commit_hash,
+            commit=wish.commit,
             context=where.context,
             phase=phase,
             text=text,
@@ -122,9 +189,9 @@ async def _say(tx: Transaction, where: Place, pin: Pin, phase: Phase, text: str)
             now=tx.now,
         )
         tx.ring("report", said)
-    if pin.pull_request is not None:
+    if wish.pull_request is not None:
         comment = await outbox.say_comment(
-            tx.session, repository_id=where.repository.id, number=pin.pull_request, now=tx.now
+            tx.session, repository_id=where.repository.id, number=wish.pull_request, now=tx.now
         )
         tx.ring("report", comment)
 

@@ -238,6 +238,28 @@ async def test_a_chart_from_elsewhere(world: World, shelves: Any, wanted: str, k
     assert found.live() == "third"
 
 
+async def test_a_release_that_another_hand_changed(world: World, shelves: Any) -> None:
+    """Told once, on the commit and in the comment, like a pin that moved; whoever puts it back is believed."""
+    found = await enabled(world, elsewhere(f"{{repository: '{CHARTS}', name: web, version: 1.0.0}}"))
+    head, said = world.head(), world.statuses(world.head())[-1]
+
+    world.may_end_twice = True
+    for text, who in (("by hand", "kubectl-edit"), ("first", "kubectl-edit")):
+        spec = {"values": {"said": text}}
+        world.cluster.patch("HelmRelease", found.namespace, "development", {"spec": spec}, who)
+        await world.until(lambda text=text: ("gate_broken" in world.statuses(head)[-1]) == (text == "by hand"))
+        await world.settled()
+        assert ("another hand changed the chart or the values" in world.comment_text()) == (text == "by hand")
+
+    [broken], [_] = await world.events("gate.broken"), await world.events("gate.mended")
+    assert (broken.actor, broken.severity) == ("kubectl-edit", "critical")
+    assert (broken.details["wanted"], broken.details["number"]) == (head, 1)
+    assert world.statuses(head)[-1] == said
+    sha = world.push(value("second"))
+    await world.settled()
+    assert [row.reason for row in await world.deployments(sha)] == ["field_conflict"]
+
+
 async def test_values_that_are_none(world: World, shelves: Any) -> None:
     """A file of values that holds no mapping is refused with its place; what runs stays."""
     found = await enabled(world, elsewhere(f"{{repository: '{CHARTS}', name: web, version: 1.0.0}}"))

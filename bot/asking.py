@@ -9,7 +9,7 @@ from bot.core import gates
 from bot.core.conversation import code
 from bot.core.deployments import Phase, short
 from bot.core.errors import UserError
-from bot.core.gates import Claim, Facts, Request
+from bot.core.gates import Claim, Facts, request_of
 from bot.core.reasons import Verdict
 from bot.core.roles import Role
 from bot.store import locks
@@ -29,9 +29,7 @@ async def facts(ctx: Context, where: Place) -> Facts:
         rules=rules,
         person=person,
         asked_by=person.id,
-        request=Request(number=change.number, state=change.state, draft=change.draft, fork=ctx.is_fork)
-        if change is not None
-        else None,
+        request=request_of(change, ctx.repository.forge_id) if change is not None else None,
     )
 
 

@@ -60,7 +60,7 @@ class Context:
     def is_fork(self) -> bool:
         """Whether the pull request comes from another repository, or from one that nobody can see any more."""
         change = self.pull_request
-        return change is not None and change.head_repository_id != self.repository.forge_id
+        return change is not None and not change.comes_from(self.repository.forge_id)
 
     @property
     def change(self) -> PullRequest:

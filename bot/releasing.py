@@ -18,7 +18,7 @@ from bot.core.arrivals import follow_call
 from bot.core.binding import Parts
 from bot.core.deployments import Phase
 from bot.core.errors import TemporaryError, UserError
-from bot.core.gates import Before, Claim, Facts, Request
+from bot.core.gates import Before, Claim, Facts, request_of
 from bot.core.inputs import Inputs, made_of
 from bot.core.people import Person
 from bot.core.policy import Policy
@@ -234,19 +234,13 @@ class Gatekeeper:
             person=await self.person(asked.asked_login, asked.asked_by, rules) if asked.speaks else None,
             asked_by=asked.asked_by,
             opened_by=asked.asked_login,
-            request=self._request(asked.brought_by),
+            request=request_of(brought, self.repository.forge_id) if (brought := asked.brought_by) else None,
             named=asked.named,
             on_branch=on_branch,
             behind=head is not None and not on_branch and not await self.forge.is_ancestor(name, head, commit),
             behind_said=asked.behind,
             checks=await self._checks(commit) if rules.checks else {},
         )
-
-    def _request(self, change: PullRequest | None) -> Request | None:
-        if change is None:
-            return None
-        fork = change.head_repository_id != self.repository.forge_id
-        return Request(number=change.number, state=change.state, draft=change.draft, fork=fork)
 
     async def _checks(self, commit: str) -> Mapping[str, str]:
         found = await self.forge.checks(self.repository.full_name, commit)
@@ -255,7 +249,7 @@ class Gatekeeper:
     async def _branch(self, asked: Asked) -> str | None:
         """A branch of the pull request's that leads to the commit, if there is one in this repository."""
         change, name = asked.change, self.repository.full_name
-        if change is None or change.head_repository_id != self.repository.forge_id:
+        if change is None or not change.comes_from(self.repository.forge_id):
             return None
         tip = await self.forge.branch_head(name, change.head_branch)
         leads = tip is not None and await self.forge.is_ancestor(name, asked.commit, tip)
@@ -287,7 +281,7 @@ class Gatekeeper:
         Only commits count that change what the environment is made of: else whoever mended a README could not approve.
         """
         change, name = asked.brought_by, self.repository.full_name
-        fork = change is not None and change.head_repository_id != self.repository.forge_id
+        fork = change is not None and not change.comes_from(self.repository.forge_id)
         if not rules.approvals and not fork:
             return {}, 0
         since = await self._since(where, asked, base_commit)

@@ -16,7 +16,7 @@ from bot.core.errors import BotError, TemporaryError, UserError
 from bot.core.policy import Policy, capped
 from bot.core.ports import Cluster, Forge, PullRequest
 from bot.core.results import Result, refused
-from bot.core.roles import Role, refusal
+from bot.core.roles import Role, open_to_forks, refusal
 from bot.credentials import Credentials
 from bot.store import git_sync, heads, initialization, leases, log, outbox, users
 from bot.store.transactions import Store
@@ -106,7 +106,7 @@ class Runner:
         if command.needs > Role.NONE:
             role = await context.forge.role(context.repository.full_name, call.actor)
             context = replace(context, role=self._permit(context, command, role))
-        if context.is_fork and command.needs > Role.NONE and not command.asks_environments:
+        if context.is_fork and not open_to_forks(command.needs, asks_environments=command.asks_environments):
             raise UserError("fork_not_allowed", "pull requests from forks run no commands here")
         return await command.handler(context, convert(call.words, command.arguments, command.name))
 

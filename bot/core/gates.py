@@ -9,6 +9,7 @@ from bot.core import freeze, people, quorum
 from bot.core.conversation import code, escape
 from bot.core.deployments import short
 from bot.core.people import Person
+from bot.core.ports import PullRequest
 from bot.core.prunes import Pruned
 from bot.core.quorum import Voice
 from bot.core.reasons import Reason, Verdict, as_json, codes, from_json, markdown, passes, refuses, summary
@@ -29,6 +30,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     state: str = "open"  # open | closed | merged
     draft: bool = False
     fork: bool = False  # from another repository, or from one that cannot be seen any more
+
+
+def request_of(change: PullRequest, repository_id: str) -> Request:
+    """The request as the gates want it, in the repository that it is to be merged to."""
+    fork = not change.comes_from(repository_id)
+    return Request(number=change.number, state=change.state, draft=change.draft, fork=fork)
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

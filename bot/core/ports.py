@@ -29,6 +29,10 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
     author_id: str = ""
     merge_commit: str | None = None
 
+    def comes_from(self, repository_id: str) -> bool:
+        """Whether its head lies in that repository. A private fork's, and one that is gone, nobody tells: elsewhere."""
+        return self.head_repository_id == repository_id
+
 
 class CommitAuthor(msgspec.Struct, frozen=True, kw_only=True):
     """Whose account the forge maps a commit's author (or committer) to; both None when it knows none."""

@@ -18,6 +18,11 @@ class Role(IntEnum):
         return self.name.lower()
 
 
+def open_to_forks(needed: Role, *, asks_environments: bool) -> bool:
+    """Whether a command runs on requests from forks: if it needs no role, or each environment decides on it."""
+    return needed is Role.NONE or asks_environments
+
+
 def refusal(needed: Role, has: Role) -> str | None:
     """Why somebody with `has` may not do what needs `needed`; None if they may."""
     if has >= needed:

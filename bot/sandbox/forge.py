@@ -109,12 +109,12 @@ class SandboxForge:
             self._state.repositories[repository.full_name.lower()] = repository
             return repository.full_name
 
-    def fork(self, repo: str, by: str) -> str:
-        """Fork a repository into somebody's account, and the fork's full name."""
+    def fork(self, repo: str, by: str, *, private: bool = False) -> str:
+        """Fork a repository into somebody's account, where only they see it if it is private; the fork's full name."""
         with self._state.lock:
             parent, user = self._found(repo, by)
             self._state.require(parent, user, "read")
-            forked = self._new_repository(user, parent.name, parent.private, parent.default_branch, parent)
+            forked = self._new_repository(user, parent.name, private or parent.private, parent.default_branch, parent)
             self.store.fork(parent.full_name, forked.full_name)
             self._state.repositories[forked.full_name.lower()] = forked
             self._state.record("repository.forked", parent, user, fork=forked.full_name)

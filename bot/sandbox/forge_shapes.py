@@ -349,11 +349,11 @@ class Shapes:
         counts = {content: sum(each == content for _, each in given) for content in _REACTIONS}
         return {"url": f"{url}/reactions", "total_count": len(given), **counts}
 
-    def side(self, repository: Repository, branch: str, sha: str) -> Json:
-        """The head or base of a pull request."""
+    def side(self, repository: Repository, branch: str, sha: str, *, hidden: bool = False) -> Json:
+        """The head or base of a pull request; `hidden`: the reader may not see the repository."""
         owner = repository.owner
         names = {"label": f"{owner.login}:{branch}", "ref": branch, "sha": sha}
-        return {**names, "user": self.user(owner), "repo": self.repository(repository)}
+        return {**names, "user": self.user(owner), "repo": None if hidden else self.repository(repository)}
 
     def pull(self, repository: Repository, issue: Issue, pull: Pull) -> Json:
         """A pull request as lists show it."""
@@ -372,6 +372,7 @@ class Shapes:
         names = {"self": "url", "html": "html_url", "issue": "issue_url", "comments": "comments_url"}
         names |= {"review_comments": "review_comments_url", "review_comment": "review_comment_url"}
         names |= {"commits": "commits_url", "statuses": "statuses_url"}
+        hidden = pull.head_repository is not repository and pull.head_repository.private
         return {
             **links,
             "diff_url": f"{page}.diff",
@@ -382,7 +383,7 @@ class Shapes:
             "requested_reviewers": [],
             "requested_teams": [],
             "draft": pull.draft,
-            "head": self.side(pull.head_repository, pull.head_branch, pull.head_sha),
+            "head": self.side(pull.head_repository, pull.head_branch, pull.head_sha, hidden=hidden),
             "base": self.side(repository, pull.base_branch, pull.base_sha),
             "_links": {name: {"href": links[key]} for name, key in names.items()},
             "auto_merge": None,

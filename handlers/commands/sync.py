@@ -1,12 +1,13 @@
 """Have Flux reconcile now instead of at its next interval."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot import adopting
+from bot import adopting, asking
 from bot.context import Context
 from bot.core import fluxobjects
 from bot.core.deployments import short
@@ -27,10 +28,12 @@ class Args(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     targets: Annotated[tuple[str, ...], Meta(description="only these environments")] = ()
 
 
-@command("sync", needs=Role.DEPLOYER)
+@command("sync", needs=Role.DEPLOYER, asks_environments=True)
 async def sync(ctx: Context, args: Args) -> Result:
     """Reconcile environments now; all of them when none is named. Changes no wish."""
     places = await chosen(ctx, args.targets)
+    if ctx.is_fork:  # else the role is all that counts, and it was asked for
+        await _let_forks(ctx, places)
     async with ctx.store.read() as session:
         sources = [await sources_of(session, where) for where in places]
     empty = [
@@ -54,6 +57,13 @@ async def sync(ctx: Context, args: Args) -> Result:
     async with ctx.store.read() as session:
         told = [await _told(session, where, row) for where, (_, row) in zip(places, sources, strict=True)]
     return done(f"Asked Flux to reconcile {', '.join(told)}")
+
+
+async def _let_forks(ctx: Context, places: Sequence[Place]) -> None:
+    for where in places:
+        asked = await asking.facts(ctx, where)
+        async with ctx.store.read() as session:
+            await asking.let(session, where, asked)
 
 
 def _on_its_way(where: Place, source: GitopsResource) -> bool:

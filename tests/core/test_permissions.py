@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bot.core.gates import GATES, Claim, Facts, Request, judge
+from bot import registry
+from bot.core.gates import GATES, Claim, Facts, Request, judge, request_of
 from bot.core.people import Person, may_approve, may_deploy, teams_named
-from bot.core.roles import Role
+from bot.core.ports import PullRequest
+from bot.core.roles import Role, open_to_forks
 from bot.core.rules import Rules, stricter
 
 NOW = datetime(2026, 11, 18, 9, 0, tzinfo=UTC)
@@ -50,8 +52,26 @@ reject      -    -      -        -        -     +     +    -
 cancel      -    -      -        -        +     -     -    -
 unlock      -    -      -        -        +     -     -    -
 """
-OWN = Request(number=1)
-FORK = Request(number=1, fork=True)  # a private fork, whose repository cannot be seen, is told as one as well
+HERE = "100"  # the repository's id
+WHERE = {"own": HERE, "fork": "200", "private fork": None}  # in which the forge says that the head lies
+
+
+def request(where: str, state: str = "open") -> Request:
+    """A pull request as the forge tells it; of a private fork it does not say which repository it is."""
+    change = PullRequest(
+        number=1,
+        state=state,
+        head="c" * 40,
+        head_branch="topic",
+        head_repository_id=WHERE[where],
+        base_branch="main",
+        author="eve",
+    )
+    return request_of(change, HERE)
+
+
+OWN = request("own")
+FORKS = ("fork", "private fork")
 
 
 def cells(table: str) -> Iterator[tuple[str, str, bool]]:
@@ -104,28 +124,62 @@ def test_the_tables_have_every_command() -> None:
         assert {command for command, _, _ in cells(table)} | {"push"} == set(GATES)
 
 
+@pytest.mark.parametrize("where", FORKS)
 @pytest.mark.parametrize(("command", "person", "may"), [*cells(NO_LISTS)])
-def test_on_a_fork(command: str, person: str, may: bool) -> None:
+def test_on_a_fork(command: str, person: str, may: bool, where: str) -> None:
     """Nobody may anything there; where forks are let in, everybody what they may elsewhere, and heads need a yes."""
-    closed = judge(facts(command, PERSONS[person], Rules(), FORK))
+    closed = judge(facts(command, PERSONS[person], Rules(), request(where)))
     assert closed.outcome == "refuse"
     assert closed.first
     assert closed.first.code == ("fork_not_allowed" if may else "not_permitted")
-    opened = judge(facts(command, PERSONS[person], Rules(forks=True), FORK))
+    opened = judge(facts(command, PERSONS[person], Rules(forks=True), request(where)))
     wanted = "wait" if command in ("deploy", "promote") else "go"
     assert opened.outcome == (wanted if may else "refuse")
 
 
+# + runs, and the environments decide; ! is refused, whatever the role and the environments say.
+ON_FORKS = """
+          own fork private
+help      +   +    +
+status    +   +    +
+history   +   +    +
+why       +   +    +
+deploy    +   +    +
+promote   +   +    +
+rollback  +   +    +
+resume    +   +    +
+sync      +   +    +
+lock      +   +    +
+unlock    +   +    +
+approve   +   +    +
+reject    +   +    +
+cancel    +   +    +
+enable    +   !    !
+disable   +   !    !
+"""
+
+
+def test_which_commands_run_on_forks_at_all() -> None:
+    """The table has every command, and a private fork's column is a fork's."""
+    rows = {name: signs for name, *signs in (line.split() for line in ON_FORKS.strip().splitlines()[1:])}
+    assert rows == {
+        name: ["+", *(["+" if open_to_forks(each.needs, asks_environments=each.asks_environments) else "!"] * 2)]
+        for name, each in registry.commands().items()
+    }
+
+
+@pytest.mark.parametrize("where", FORKS)
 @pytest.mark.parametrize("command", ["approve", "reject", "rollback", "lock", "resume", "unlock", "cancel"])
-def test_on_a_fork_that_was_merged(command: str) -> None:
+def test_on_a_fork_that_was_merged(command: str, where: str) -> None:
     """What was merged is the repository's own."""
-    merged = Request(number=1, fork=True, state="merged")
+    merged = request(where, "merged")
     assert judge(facts(command, PERSONS["admin"], Rules(), merged)).outcome == "go"
 
 
-def test_a_squashed_fork_is_still_a_fork() -> None:
+@pytest.mark.parametrize("where", FORKS)
+def test_a_squashed_fork_is_still_a_fork(where: str) -> None:
     """Its head never came to the branch, only a commit of the same."""
-    merged = Request(number=1, fork=True, state="merged")
+    merged = request(where, "merged")
     verdict = judge(facts("deploy", PERSONS["admin"], Rules(), merged))
     assert verdict.first
     assert verdict.first.code == "fork_not_allowed"

@@ -96,20 +96,28 @@ async def test_a_forge_that_forbids_the_question(world: World) -> None:
 
 
 async def test_pull_requests_from_forks(world: World) -> None:
-    """A fork's request runs no command that changes anything, whoever asks; looking is fine."""
+    """A fork's request, also a private one's, runs no command that changes anything, whoever asks; looking is fine.
+
+    Of a private fork nothing is told that the request itself does not tell.
+    """
     await world.enabled("development")
-    fork = world.forge.fork(world.repository, "eve")
-    changes = {path: str(text).encode() for path, text in says("evil").items()}
-    world.forge.push(fork, "evil", changes, "eve")
-    world.number = world.forge.open_pull_request(world.repository, "eve:evil", "main", "Evil", "eve")
-
-    await world.comment("/deploy development\n/enable\n/sync\n/status\n/help", by="alice")
-
-    mine = await world.asked()
-    results = {run.name: run.code for run in mine}
     refused = dict.fromkeys(("deploy", "enable", "sync"), "fork_not_allowed")
-    assert results == {**refused, "status": None, "help": None}
-    assert world.live() == "development"
+    changes = {path: str(text).encode() for path, text in says("evil").items()}
+    for owner, private in (("eve", False), ("vera", True)):
+        fork = world.forge.fork(world.repository, owner, private=private)
+        world.forge.push(fork, "hidden-branch", changes, owner)
+        head = world.forge.head(fork, "hidden-branch") or ""
+        title = "A request"
+        world.number = world.forge.open_pull_request(world.repository, f"{owner}:hidden-branch", "main", title, owner)
+
+        await world.comment("/deploy development\n/enable\n/sync\n/status\n/help", by="alice")
+
+        results = {run.name: run.code for run in await world.asked()}
+        assert results == {**refused, "status": None, "help": None}
+        assert world.live() == "development"
+        told = world.comment_text() + str(world.raw_statuses(head))
+        assert fork not in told
+        assert "hidden-branch" not in told
 
 
 @pytest.mark.parametrize(("end", "allowed"), [("closed", {"status", "help"}), ("merged", {"status", "help", "sync"})])

@@ -239,9 +239,8 @@ async def test_an_app_that_is_not_installed_or_not_there(bench: Bench, installed
 async def test_a_token_that_can_do_more_is_not_used(installed: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Should a forge not narrow what it was asked to narrow, the token goes nowhere."""
     granted = installed.forge.access._granted
-    monkeypatch.setattr(
-        installed.forge.access, "_granted", lambda names, rights: granted(["acme/other", "acme/web"], rights)
-    )
+    wide = lambda app, names, rights: granted(app, ["acme/other", "acme/web"], rights)  # noqa: E731
+    monkeypatch.setattr(installed.forge.access, "_granted", wide)
     with pytest.raises(UserError) as caught:
         await installed.ensure("app")
     assert caught.value.code == "token_too_wide"

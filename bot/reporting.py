@@ -327,7 +327,7 @@ async def _results(session: AsyncSession, repository: Repository, number: int) -
 
 def _result(run: Run, stopped: ProjectInitializationStep | None) -> CommandResult:
     call = msgspec.convert(run.call, Call)
-    written = " ".join((f"/{call.name}", *call.words)) if call.kind == "command" else "…"
+    written = " ".join((f"/{call.name}", *call.words)) if call.kind == "command" else call.arguments.get("written", "…")
     text, code, failed = run.text or "", run.code, run.status == "failed"
     if stopped is not None:  # why, and what to do, its own line says
         text, code, failed = f"stopped at “{stopped.display_name}”", stopped.error_code, True

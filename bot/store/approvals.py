@@ -127,14 +127,13 @@ async def _end(tx: Transaction, deployment_id: UUID, accounts: Collection[str] |
 
 
 def _log(tx: Transaction, where: Place, deployment: Deployment, action: str, actor: str, *, reason: str | None) -> None:
-    log.record(
+    log.audit(
         tx.session,
         action,
-        event_type="audit",
+        where.project,
+        where.environment,
         actor=actor,
-        organization_id=where.project.organization_id,
         resource=("deployment", deployment.id),
-        environment=where.environment.name,
         commit=deployment.commit_hash,
         chain=deployment.chain_digest,
         reason=reason,

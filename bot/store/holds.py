@@ -42,14 +42,13 @@ async def end(tx: Transaction, where: Place, hold: Hold, *, by: str) -> None:
 
 
 def _log(tx: Transaction, where: Place, hold: Hold, action: str, by: str) -> None:
-    log.record(
+    log.audit(
         tx.session,
         action,
-        event_type="audit",
+        where.project,
+        where.environment,
         actor=by,
-        organization_id=where.project.organization_id,
         resource=("hold", hold.id),
-        environment=where.environment.name,
         reason=hold.reason,
         deployment=str(hold.deployment_id),
     )

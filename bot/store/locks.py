@@ -220,14 +220,13 @@ async def ring_waiting(tx: Transaction, environment_id: UUID) -> None:
 
 def _log(tx: Transaction, where: Place, lock: Lock, action: str, by: str | None) -> None:
     facts: dict[str, Any] = {"reason": lock.reason, "until": lock.expires_at and lock.expires_at.isoformat()}
-    log.record(
+    log.audit(
         tx.session,
         action,
-        event_type="audit",
+        where.project,
+        where.environment,
         actor=by,
-        organization_id=where.project.organization_id,
         resource=("lock", lock.id),
-        environment=where.environment.name,
         owner=lock.owner,
         **facts,
     )

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from models import Project, UnifiedEvent
+from models import Environment, Project, UnifiedEvent
 from models.base import now
 
 
@@ -40,6 +40,29 @@ def record(
             resource_id=resource[1] if resource else None,
             details=details,
         )
+    )
+
+
+def audit(
+    session: AsyncSession,
+    action: str,
+    project: Project,
+    environment: Environment,
+    *,
+    actor: str | None,
+    resource: tuple[str, UUID],
+    **details: Any,
+) -> None:
+    """What somebody did to what is in an environment, or what ended it."""
+    record(
+        session,
+        action,
+        event_type="audit",
+        actor=actor,
+        organization_id=project.organization_id,
+        resource=resource,
+        environment=environment.name,
+        **details,
     )
 
 

@@ -16,6 +16,7 @@ class Unclear(msgspec.Struct, frozen=True):
 
     code: str
     text: str
+    written: str  # the word, with its slash
 
 
 @event(Commented)
@@ -43,13 +44,15 @@ def _call(event: Commented, found: object) -> Call:
     )
     if isinstance(found, NearMiss):
         text = f"there is no {code(f'/{found.word}', 60)}; did you mean {code(f'/{found.suggestion}')}?"
-        return _unclear(base, "unknown_command", text)
+        return _unclear(base, "unknown_command", text, f"/{found.word}")
     error = getattr(found, "error", None)
-    return _unclear(base, "usage", error) if error else base
+    return _unclear(base, "usage", error, f"/{base.name}") if error else base
 
 
-def _unclear(base: Call, code: str, text: str) -> Call:
-    return msgspec.structs.replace(base, kind="work", name="unclear", words=(), arguments={"code": code, "text": text})
+def _unclear(base: Call, code: str, text: str, written: str) -> Call:
+    return msgspec.structs.replace(
+        base, kind="work", name="unclear", words=(), arguments={"code": code, "text": text, "written": written}
+    )
 
 
 @work("unclear")

@@ -78,6 +78,7 @@ async def test_a_near_miss(world: World) -> None:
 
     await world.comment("/deplyo development", by="alice")
 
+    assert "`/deplyo` by alice" in world.comment_text()
     assert "did you mean `/deploy`?" in world.comment_text()
 
 

@@ -87,7 +87,7 @@ async def _one(ctx: Context, args: Args, where: Place) -> str:
     asked = await asking.facts(ctx, where)
     async with ctx.store.read() as session:
         await asking.let(session, where, asked)
-    old = await _meant(ctx, where, args.to)
+    old = await _meant_before(ctx, where) or await _meant(ctx, where, args.to)
     looked = await _look(ctx, where, old)
     asked = _with(asked, args, old, looked)
     async with ctx.store.read() as session:
@@ -122,6 +122,16 @@ async def _proposed(ctx: Context, where: Place, commit: str) -> str:
 
 
 # What is meant.
+
+
+async def _meant_before(ctx: Context, where: Place) -> Deployment | None:
+    """What this run went back to before it was interrupted: seen from there, one revision back is another one."""
+    async with ctx.store.read() as session:
+        made = await deployments.of_run(session, ctx.run.id, where.environment.id)
+        if made is None:
+            return None
+        rows = await deployments.succeeded(session, where.environment.id, commit=made.commit_hash)
+    return next((row for row in rows if row.id != made.id), made)
 
 
 async def _meant(ctx: Context, where: Place, word: str | None) -> Deployment:

@@ -36,6 +36,7 @@ async def read(forge: Forge, where: Place, commit: str) -> Evidence:
 def _following(tree: Tree, environment: Environment) -> Following | FollowingChart:
     chart = environment.config.get("helm")
     if chart is None:
-        return Following(tree, environment.path)
+        components = environment.config.get("kustomization", {}).get("components", ())
+        return Following(tree, environment.path, components)
     inside = None if projects.is_elsewhere(environment) else chart["chart"]
     return FollowingChart(tree, inside, tuple(chart.get("values", ())))

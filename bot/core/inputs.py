@@ -2,7 +2,7 @@
 
 import hashlib
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -61,8 +61,10 @@ class Following:
     change here. A tree does not tell symbolic links from files: the link counts, not the file that it points to.
     """
 
-    def __init__(self, tree: Tree, path: str) -> None:
+    def __init__(self, tree: Tree, path: str, components: Sequence[str] = ()) -> None:
+        """`components` are those that the configuration adds, as paths from the environment's folder."""
         self.tree = tree
+        self._components = components
         self.path = posixpath.normpath("/" + path).lstrip("/")
         self.wanted: set[str] = set()
         self._seen: set[str] = set()  # folders, and files that had to be read
@@ -116,6 +118,8 @@ class Following:
     def _start(self) -> None:
         """The environment's own folder. Without a kustomization of its own Flux takes all that lies below it."""
         self._reached[self.path] = self.tree.entries[self.path].oid if self.path else root_of(self.tree)
+        for component in self._components:
+            self._follow(self.path, "the configuration", _Reference(component))
         if self.path in self._folders:
             self._visit(self.path)
             return

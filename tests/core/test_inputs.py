@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -26,8 +26,8 @@ def tree_of(files: Mapping[str, str], *, truncated: bool = False) -> Tree:
     return Tree(entries=entries, truncated=truncated)
 
 
-def follow(files: Mapping[str, str], path: str = "deploy/dev", seed: int = 0) -> Inputs:
-    following = Following(tree_of(files), path)
+def follow(files: Mapping[str, str], path: str = "deploy/dev", seed: int = 0, components: Sequence[str] = ()) -> Inputs:
+    following = Following(tree_of(files), path, components)
     order = random.Random(seed)
     while following.wanted:
         wanted = order.choice(sorted(following.wanted))
@@ -157,6 +157,14 @@ def test_chains_and_cycles_are_followed_once() -> None:
 def test_a_folder_without_a_kustomization_takes_all_below_it() -> None:
     files = {"deploy/dev/app/kustomization.yaml": "resources: [../../../base]", "deploy/dev/x.yaml": "x", "base/a": "a"}
     assert sorted(follow(files).paths) == ["base", "deploy/dev"]
+
+
+def test_components_of_the_configuration_are_reached() -> None:
+    """With what they reach themselves; one that leaves the repository cannot be followed."""
+    files = {HOME: "", "parts/kustomization.yaml": "resources: [../more.yaml]", "more.yaml": "a"}
+
+    assert sorted(follow(files, components=["../../parts"]).paths) == ["deploy/dev", "more.yaml", "parts"]
+    assert follow(files, components=["../../../parts"]).whole_repository
 
 
 def test_a_missing_environment() -> None:

@@ -34,6 +34,9 @@ class Lock(Row, Base):
     claimed_at: Mapped[datetime | None] = mapped_column(doc="Since when it is held.")
     expires_at: Mapped[datetime | None] = mapped_column(doc="When it ends by itself.")
     released_at: Mapped[datetime | None] = mapped_column(doc="When it was given back.")
+    released_run_id: Mapped[uuid.UUID | None] = mapped_column(
+        sa.ForeignKey("runs.id", ondelete="SET NULL"), index=True, doc="The run of the /unlock that gave it back."
+    )
 
 
 class Hold(Row, Base):

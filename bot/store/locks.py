@@ -54,6 +54,12 @@ async def of_person(session: AsyncSession, environment_id: UUID, login: str, id:
     return next((each for each in found if same_person(login, id, each.owner, each.owner_id)), None)
 
 
+async def released_by(session: AsyncSession, environment_id: UUID, run_id: UUID) -> Lock | None:
+    """What a run has given back already; one that was interrupted after that is not to end the next one's lock."""
+    query = sa.select(Lock).where(Lock.released_run_id == run_id, Lock.environment_id == environment_id)
+    return (await session.execute(query)).scalar_one_or_none()
+
+
 async def kept_from(session: AsyncSession, environment_id: UUID, login: str, id: str, now: datetime) -> Lock | None:
     """The lock of another that keeps somebody out of an environment."""
     lock = await held(session, environment_id, now)
@@ -109,8 +115,9 @@ async def claim(tx: Transaction, where: Place, wish: Claim) -> Lock:
     return lock
 
 
-async def release(tx: Transaction, where: Place, lock: Lock, *, by: str) -> None:
+async def release(tx: Transaction, where: Place, lock: Lock, *, by: str, run_id: UUID | None) -> None:
     """Give a lock back, or a place in line up; the next in line gets it."""
+    lock.released_run_id = run_id
     await _end(tx, where, lock, RELEASED, by)
 
 

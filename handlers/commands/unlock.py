@@ -39,11 +39,12 @@ async def unlock(ctx: Context, args: Args) -> Result:
 async def _one(ctx: Context, where: Place) -> str:
     asked = await asking.facts(ctx, where)
     async with ctx.store.write() as tx:
-        lock = await _meant(tx, ctx, where, asked)
-        was_held = lock.status == locks.HELD
-        await locks.release(tx, where, lock, by=ctx.run.actor)
+        lock = await locks.released_by(tx.session, where.environment.id, ctx.run.id)
+        if lock is None:
+            lock = await _meant(tx, ctx, where, asked)
+            await locks.release(tx, where, lock, by=ctx.run.actor, run_id=ctx.run.id)
         following = await locks.held(tx.session, where.environment.id, tx.now)
-    if not was_held:
+    if lock.claimed_at is None:
         return f"You are not in line for `{where.title}` any more"
     whose = "" if lock.owner == ctx.run.actor else f" (it was {escape(lock.owner)}'s)"
     after = f"now it is {escape(following.owner)}'s" if following else "nobody waits for it"

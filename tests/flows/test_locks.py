@@ -3,10 +3,10 @@
 import pytest
 import sqlalchemy as sa
 
-from models import Lock
+from models import Lock, Run
 from tests.world import PAST, World, says
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 
 async def locks(world: World) -> list[tuple[str, str]]:
@@ -23,6 +23,7 @@ async def begin(world: World) -> str:
     return live
 
 
+@pytest.mark.long
 async def test_a_locked_environment_stays(world: World) -> None:
     """Pinned to what it has, so that a push waits also while Sluice is down; unlocked, it goes to main's head."""
     live = await begin(world)
@@ -48,6 +49,15 @@ async def test_a_locked_environment_stays(world: World) -> None:
     assert await locks(world) == [("dave", "released")]
 
 
+async def _once_more(world: World, run: Run) -> None:
+    """As after a death between what was done and the end of the run."""
+    again = {"status": "queued", "finished_at": None, "due_at": PAST}
+    await world.execute(sa.update(Run).where(Run.id == run.id).values(again))
+    world.place.worker.bell.ring("execute", run.id)
+    await world.settled()
+
+
+@pytest.mark.long
 async def test_in_line(world: World) -> None:
     """The second is told the place, then, on the request that they asked on, that it is theirs; an admin may end it."""
     await begin(world)
@@ -66,6 +76,9 @@ async def test_in_line(world: World) -> None:
     assert "`development` is yours now" in world.comment_text()
     assert (world.calls(), world.calls(first)) == (["@maia: `development` is yours now"], [])
     assert len(await world.pins()) == 1
+    await _once_more(world, (await world.runs("unlock"))[-1])
+    assert (await world.results("unlock"))[-1] == ("done", None)
+    assert await locks(world) == [("dave", "released"), ("maia", "held")]
     await world.comment("/unlock development", by="dave")
     await world.comment("/unlock development", by="alice")
     await world.comment("/unlock development", by="alice")

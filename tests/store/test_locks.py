@@ -54,7 +54,7 @@ class Scene:
         async with self.store.write() as tx:
             lock = await locks.of_person(tx.session, self.environment, owner, "")
             assert lock is not None
-            await locks.release(tx, where, lock, by=owner)
+            await locks.release(tx, where, lock, by=owner, run_id=None)
 
     async def owner(self) -> str | None:
         async with self.store.read() as session:

@@ -8,6 +8,8 @@ COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-un
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 # One more than the cores of a small machine: tests wait as well as compute.
 WORKERS ?= 3
+# So many sets of real servers: what they do is waited for more.
+SETS ?= 4
 SOURCES := bot handlers models migrations tests bench
 
 .DEFAULT_GOAL := help
@@ -40,8 +42,8 @@ setup: $(VENV)/.dev ## Install everything for working on Sluice
 demo: $(VENV)/.runtime ## Play a story in a sandbox: Python and make are enough
 	@$(BIN)/python -m bot demo
 
-test: $(VENV)/.dev ## Run the tests (not the long ones, nor those that need the real servers)
-	@$(BIN)/python -m pytest -q -m "not e2e and not long" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+test: $(VENV)/.dev ## Run the tests (not the long and the thorough ones, nor those that need the real servers)
+	@$(BIN)/python -m pytest -q -m "not e2e and not long and not thorough" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev ## Lint, types, import rules
 	@$(BIN)/ruff check $(SOURCES)
@@ -57,11 +59,11 @@ servers-up: servers $(VENV)/.dev ## Start the real servers and print what to exp
 	@$(BIN)/python -m tests.servers.up
 
 e2e: servers $(VENV)/.dev ## Run the tests on the real servers, and the long ones
-	@$(BIN)/python -m pytest -q -m "e2e or long" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --timeout 400 --deselect tests/e2e/test_timing.py
+	@$(BIN)/python -m pytest -q -m "e2e or long" -n $(SETS) --dist loadfile --no-loadscope-reorder --timeout 400 --deselect tests/e2e/test_timing.py
 	@$(BIN)/python -m pytest -q -m e2e -s tests/e2e/test_timing.py
 
-thorough: $(VENV)/.dev ## Run the long tests in full: every crash point, every story (an hour or two)
-	@THOROUGH=1 $(BIN)/python -m pytest -q -m "long and not e2e" -n $(WORKERS) --timeout 7200
+thorough: $(VENV)/.dev ## Run the thorough tests, the long ones in full: every crash point, every story
+	@THOROUGH=1 $(BIN)/python -m pytest -q -m "(long or thorough) and not e2e" -n $(WORKERS) --timeout 7200
 
 bench: $(VENV)/.dev ## Measure; one JSON object a line
 	@for bench in bench/*.py; do $(BIN)/python -m bench.$$(basename $$bench .py) || exit 1; done

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import logging
 import shutil
 import tempfile
 import uuid
@@ -31,6 +32,7 @@ def server() -> str:
     handle = embedded.get_server(folder, cleanup_mode="stop")
 
     def stop() -> None:
+        logging.disable()  # what it would log to is closed by now
         handle.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 

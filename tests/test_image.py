@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(360)]  # it installs everything once more
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(360)]  # it installs everything once more
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

@@ -20,7 +20,7 @@ from bot.web.connections import router
 from models import GitPlatformConnection, Lease, UnifiedEvent, User
 from tests.credentials.conftest import KEY, PUBLIC, Bench
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 START, CALLBACK = "/connections/github/start", "/connections/github/callback"
 
@@ -55,6 +55,7 @@ async def connection(bench: Bench) -> GitPlatformConnection:
         return (await session.execute(sa.select(GitPlatformConnection))).scalar_one()
 
 
+@pytest.mark.long
 async def test_an_account_is_connected(connectable: Bench, person: httpx2.AsyncClient) -> None:
     """Both tokens are sealed, the person is known, and the answer shows neither token nor code."""
     answer = await connect(connectable, person)
@@ -140,6 +141,7 @@ async def test_without_an_application_there_is_no_way(bench: Bench) -> None:
 # Refreshing.
 
 
+@pytest.mark.long
 async def test_a_token_is_refreshed_before_its_end_and_once(connectable: Bench, person: httpx2.AsyncClient) -> None:
     """Whoever asks at once, in one process or several: each refresh token is spent once."""
     await connect(connectable, person)

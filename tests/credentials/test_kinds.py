@@ -12,7 +12,7 @@ from bot.settings import ForgeSettings
 from models import ProjectGitAuthDeployKey, ProjectGitAuthToken
 from tests.credentials.conftest import PEM, URL, Bench
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 
 async def test_a_private_repository_without_anything_is_refused(bench: Bench) -> None:
@@ -109,6 +109,7 @@ async def test_the_end_of_a_token_is_told_in_time(bench: Bench) -> None:
 # Deploy keys.
 
 
+@pytest.mark.long
 async def test_a_deploy_key_is_made_once_and_can_only_read(bench: Bench) -> None:
     access = await bench.ensure("deploy_key")
     again = await bench.ensure("deploy_key")
@@ -197,6 +198,7 @@ async def test_what_is_not_needed_any_more_goes(bench: Bench) -> None:
 # The GitHub App.
 
 
+@pytest.mark.long
 async def test_the_app_gives_a_token_for_one_repository_that_can_read(installed: Bench) -> None:
     access = await installed.ensure()
     assert access is not None

@@ -11,9 +11,10 @@ from bot.doctor import credential_findings
 from bot.settings import ForgeSettings
 from tests.credentials.conftest import URL, Bench
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 
+@pytest.mark.long
 async def test_the_secret_is_renewed_at_half_life(installed: Bench) -> None:
     """For a day of hourly tokens: the Secret in the cluster always works, and no token is asked for early."""
     await installed.ensure()

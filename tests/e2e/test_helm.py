@@ -14,7 +14,7 @@ from tests.servers.control_plane import ControlPlane
 from tests.servers.helm import HelmFlux
 from tests.servers.objects import Object
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long]
+pytestmark = pytest.mark.e2e
 
 CONFIG = (
     "version: 1\nenvironments:\n  development:\n    timeout: 30s\n"

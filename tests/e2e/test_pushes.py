@@ -42,21 +42,26 @@ def one_end(shop: Shop, commit: str, environment: str) -> tuple[str, str]:
 
 def settle(shop: Shop, seconds: float = 60) -> None:
     """Return when Sluice has nothing more to do or to say about the repository."""
-    shop.until(lambda: not _left(shop), f"nothing is left to do for {shop.repository}", seconds)
+    try:
+        shop.until(lambda: not _left(shop), f"nothing is left to do for {shop.repository}", seconds)
+    except TimeoutError as error:
+        raise TimeoutError(f"{error}; there is {_left(shop)}") from None
 
 
-def _left(shop: Shop) -> list[tuple[str, str]]:
-    """What is not done yet: kind and state."""
+def _left(shop: Shop) -> list[tuple[object, ...]]:
+    """What is not done yet: kind, state, what it is, and when it is looked at next."""
     placeholders = ", ".join(f"'{each}'" for each in ("succeeded", "failed", "timed_out", "superseded", "cancelled"))
-    mine = "(SELECT id FROM repositories WHERE full_name = ?)"
+    mine = "repository_id IN (SELECT id FROM repositories WHERE full_name = ?)"
     return shop.sluice.query(
-        f"""SELECT 'delivery', status FROM deliveries WHERE status = 'recorded'
-        UNION ALL SELECT 'run', status FROM runs WHERE status IN ('queued', 'running') AND repository_id IN {mine}
-        UNION ALL SELECT 'notification', status FROM notifications WHERE status = 'queued' AND repository_id IN {mine}
-        UNION ALL SELECT 'deployment', deployments.status FROM deployments
+        f"""SELECT 'delivery', status, event, attempts, due_at FROM deliveries WHERE status = 'recorded'
+        UNION ALL SELECT 'run', status, name, attempts, due_at FROM runs
+            WHERE status IN ('queued', 'running') AND {mine}
+        UNION ALL SELECT 'notification', status, kind, attempts, due_at FROM notifications
+            WHERE status = 'queued' AND {mine}
+        UNION ALL SELECT 'deployment', deployments.status, commit_hash, attempts, due_at FROM deployments
             JOIN environments ON environments.id = deployments.environment_id
             JOIN projects ON projects.id = environments.project_id
-            WHERE deployments.status NOT IN ({placeholders}) AND projects.repository_id IN {mine}""",
+            WHERE deployments.status NOT IN ({placeholders}) AND projects.{mine}""",
         *[shop.repository] * 3,
     )
 

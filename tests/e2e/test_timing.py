@@ -15,11 +15,12 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.e2e.harness import Shop, Sluice, config, files, settings_of
+from tests.e2e.harness import Shop, Sluice, at_once, config, files, settings_of
 from tests.e2e.test_rollback import Stuck, start
 from tests.servers.control_plane import ControlPlane
 from tests.servers.objects import is_ready
@@ -169,7 +170,12 @@ def test_comment_to_rolled_back(sluice: Sluice) -> None:
     Where the release had changed a workload, Flux looks at its health, and next after 5 s: that is told beside it.
     """
     for name, changed, times in (("rollback_to_ready", False, 3), ("rollback_of_a_changed_workload", True, 1)):
-        laps = [Stuck(Shop(sluice, start(), name="back"), changed=changed).go_back() for _ in range(times)]
+        made = partial(_stuck, sluice, changed)
+        laps = [each.go_back() for each in at_once(*[made] * times)]
         ours, flux = [lap for lap, _ in laps], statistics.median(after for _, after in laps)
         tell(f"e2e.{name}_ms", ours, "flux, from the pin on", flux)
         assert changed or statistics.median(ours) < ROLLED_BACK
+
+
+def _stuck(sluice: Sluice, changed: bool) -> Stuck:
+    return Stuck(Shop(sluice, start(), name="back"), changed=changed)

@@ -10,7 +10,7 @@ from tests.flows.test_disable import rows
 from tests.flows.test_enable import ask
 from tests.world import World, says
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 HOME = "flux-system"
 POLICY = """\
@@ -92,6 +92,7 @@ def name(world: World) -> str:
     return f"web-{world.repository.rpartition('/')[2]}"
 
 
+@pytest.mark.long
 async def test_watched_and_reported(world: World, name: str) -> None:
     """`/enable` writes nothing; pushes are reported; `/sync` asks; `/disable` lets it be."""
     kept(world, name)
@@ -131,6 +132,7 @@ async def test_watched_and_reported(world: World, name: str) -> None:
     assert live(world, name) == "second"
 
 
+@pytest.mark.long
 async def test_what_needs_a_pin(world: World, name: str) -> None:
     """`/deploy` and `/lock` say how to hand the object over; nothing is written, no branch is made."""
     kept(world, name)

@@ -213,7 +213,9 @@ MOVES: dict[str, tuple[Act, tuple[str, str]]] = {
 LONG = ("force-push", "retarget", "close")
 
 
-@pytest.mark.parametrize("name", [pytest.param(each, marks=pytest.mark.long if each in LONG else ()) for each in MOVES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=pytest.mark.thorough if each in LONG else ()) for each in MOVES]
+)
 async def test_what_moves_before_the_last_approval(world: World, name: str) -> None:
     """It ends, says what moved, and the voice that there was is void; the last one is told."""
     act, end = MOVES[name]
@@ -230,7 +232,7 @@ async def test_what_moves_before_the_last_approval(world: World, name: str) -> N
     assert ends(world.statuses(head, "production"))
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 async def test_what_moves_with_the_last_approval(world: World) -> None:
     """The move and the approval arrive together, the approval first: the forge is asked before anything goes."""
     await released(world)

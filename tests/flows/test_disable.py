@@ -14,7 +14,7 @@ from models import Environment, GitopsResource, Project, Run
 from tests.thorough import sample
 from tests.world import World, says
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 SEED = 20261122
 FLUX = ("GitRepository", "Kustomization")
@@ -62,6 +62,7 @@ async def rows(world: World) -> tuple[list[Project], list[Environment], list[Git
     return projects, environments, resources
 
 
+@pytest.mark.long
 async def test_what_runs_keeps_running(world: World) -> None:
     """Flux's objects, the Secret, accounts and bindings are gone; the workloads were not touched."""
     before = await enabled(world, "development", "staging")
@@ -127,6 +128,7 @@ async def test_an_older_definition(world: World) -> None:
         world.cluster.restore_fields("Kustomization")
 
 
+@pytest.mark.long
 async def test_prune_says_first_what_goes(world: World) -> None:
     """The first answer lists every object; only the right number removes them, and nothing else is removed."""
     before = await enabled(world, "development", "staging")
@@ -255,6 +257,7 @@ async def test_who_may_and_what_is_there(world: World) -> None:
 STEPS = 60  # about how many it has
 
 
+@pytest.mark.long
 async def test_killed_anywhere(world: World) -> None:
     """Wherever Sluice dies, it ends the same: nothing of its own is left, and what runs keeps running."""
     world.may_log_errors = True

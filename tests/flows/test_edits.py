@@ -4,7 +4,7 @@ import pytest
 
 from tests.world import World, deployment, files
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 IMAGES = "resources: [../base, config.yaml]\nimages:\n- name: web\n  newTag: '1'   # ours\n"
 FILE = "deploy/development/kustomization.yaml"
@@ -24,6 +24,7 @@ async def ready(world: World) -> None:
     await world.settled()
 
 
+@pytest.mark.long
 async def test_an_image(world: World) -> None:
     """The commit is on the branch with who asked for it, everything else in the file is as it was, and it is live."""
     await ready(world)
@@ -63,6 +64,7 @@ async def test_what_cannot_be(world: World) -> None:
     assert world.head() == base
 
 
+@pytest.mark.long
 async def test_a_protected_branch(world: World) -> None:
     """The change is proposed, and nothing is deployed."""
     await ready(world)

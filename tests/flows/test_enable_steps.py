@@ -528,6 +528,7 @@ PATIENCE = sample(60, 300)  # seconds: all of them may be visited beside other w
 
 
 @pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.timeout(sample(120, 7200))
 @pytest.mark.parametrize("first", range(SLICES))
 async def test_killed_at_any_step(world: World, first: int) -> None:

@@ -9,7 +9,7 @@ from models import GitopsResource, UnifiedEvent
 from tests.flows.test_enable_steps import enabled, project, states
 from tests.world import ENVIRONMENTS, World
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 
 async def fill(world: World) -> None:
@@ -29,6 +29,7 @@ async def limit(world: World, pages: str) -> None:
     await world.on_the_workers_loop(set_limit)
 
 
+@pytest.mark.long
 async def test_enabling_on_a_full_disk(world: World) -> None:
     """In the middle of the steps the disk is full: the operator is told, and no step is said to be completed."""
     world.may_log_errors = True

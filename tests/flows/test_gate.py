@@ -13,7 +13,7 @@ from models.base import now
 from tests.flows.test_pins import pinned
 from tests.world import PAST, World, says
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 RESTORING = pytest.mark.parametrize("environ", [{"SLUICE_RESTORE_PINS": "true"}])
 
@@ -54,6 +54,7 @@ async def told(world: World, head: str, times: int = 1) -> None:
     await world.settled()
 
 
+@pytest.mark.long
 async def test_a_broken_gate_is_told_and_left(world: World) -> None:
     """Event, status and comment say it; the pin is not touched, and it is told once however often it is seen."""
     head = await pinned(world)
@@ -82,6 +83,7 @@ async def test_a_broken_gate_is_told_and_left(world: World) -> None:
     assert [each.status for each in await world.deployments(head)] == ["succeeded"]
 
 
+@pytest.mark.long
 async def test_mended_by_hand(world: World) -> None:
     """Whoever puts the pin back is believed: the status and the comment are as before."""
     head = await pinned(world)

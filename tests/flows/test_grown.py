@@ -9,7 +9,7 @@ from tests.postgres import new_database
 from tests.servers.processes import free_port
 from tests.world import World, ends, says
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,7 @@ class TestRedis:
     def environ(self, redis: str) -> dict[str, str]:
         return {"SLUICE_REDIS_URL": redis}
 
+    @pytest.mark.long
     async def test_the_story(self, world: World) -> None:
         """Everything goes its way through Redis."""
         await story(world)
@@ -89,6 +90,7 @@ class TestPostgres:
     def environ(self, postgres: str) -> dict[str, str]:
         return {"SLUICE_DATABASE_URL": postgres}
 
+    @pytest.mark.long
     async def test_the_story(self, world: World) -> None:
         """Everything is kept in PostgreSQL."""
         await story(world)

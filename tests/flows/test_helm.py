@@ -8,7 +8,7 @@ from bot.sandbox.flux_charts import Shelf
 from tests.flows.test_disable import rows
 from tests.world import World
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 CHARTS = "https://charts.example.org"
 IMAGES = "oci://charts.example.org/web"
@@ -87,6 +87,7 @@ async def enabled(world: World, content: dict[str, bytes | str | None]) -> Chart
     return Chart(world, project.namespace)
 
 
+@pytest.mark.long
 async def test_a_chart_in_the_repository(world: World) -> None:
     """Enabled, read back, followed; what it is not made of changes nothing."""
     found = await enabled(world, inside())
@@ -151,6 +152,7 @@ async def test_a_chart_that_cannot_be_packaged(world: World) -> None:
     assert found.live() == "first"
 
 
+@pytest.mark.long
 async def test_pinned_to_a_change(world: World) -> None:
     """`/deploy` goes by the environment's own GitRepository; closed, it follows again."""
     found = await enabled(world, inside())

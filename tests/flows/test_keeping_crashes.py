@@ -9,7 +9,7 @@ from tests.flows.test_rollback import holds, live_twice
 from tests.thorough import sample
 from tests.world import World, ends
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(sample(600, 7200))]
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(sample(600, 7200))]
 
 SEED = 20_261_122
 PATIENCE = sample(40, 240)  # seconds: all steps are played beside other work

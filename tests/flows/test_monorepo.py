@@ -5,7 +5,7 @@ import pytest
 from models import Project
 from tests.world import World, config_map, deployment
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 CONFIG = """\
 version: 1
@@ -83,6 +83,7 @@ async def test_a_push_touches_one(mono: World) -> None:
     assert mono.states(sha, "api/production") == ["pending", "success"]
 
 
+@pytest.mark.long
 async def test_deploy_goes_where_the_change_is(mono: World) -> None:
     """Without a project the target is the one that the change touches; the other is not pinned."""
     await enable(mono)

@@ -9,7 +9,7 @@ from tests.flows.test_disable import rows
 from tests.flows.test_enable import ask
 from tests.world import World
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 
 @pytest.fixture
@@ -59,6 +59,7 @@ async def test_of_a_project_that_was_disabled(world: World) -> None:
     assert said(world) == "development"
 
 
+@pytest.mark.long
 async def test_of_another_project(world: World) -> None:
     """One that lives, one that nobody knows, and a label that is no id: all of them are somebody else's."""
     world.push(config(world, "development"))

@@ -12,7 +12,7 @@ from tests.flows.test_approvals import enabled as protected
 from tests.flows.test_rollback import holds, live_twice, newest
 from tests.world import World, says
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 USER = "oper8tor"
 
@@ -39,6 +39,7 @@ async def sluice(world: World, *words: str) -> Ended:
     return Ended(process.returncode, out.decode(), err.decode())
 
 
+@pytest.mark.long
 async def test_rolled_back_while_the_forge_is_down(world: World) -> None:
     """Nothing is asked of the forge: the old revision is live, and what is to be said is said when it is back."""
     first, _ = await live_twice(world)
@@ -146,7 +147,7 @@ async def test_enabled_from_the_command_line(world: World) -> None:
     assert (pin.commit_hash, pin.pull_request) == (number, world.number)
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 async def test_an_operators_voice(world: World) -> None:
     """An approval from the command line is one person's, whatever the lists say; it names its commit. So is a no."""
     number = await protected(world, "approvals: 2, approvers: ['user:maia']")

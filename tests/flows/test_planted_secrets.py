@@ -21,7 +21,7 @@ from models import GitPlatformConnection, ProjectGitAuth
 from models.base import Base
 from tests.world import PAST, Place, World, says
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 PRIVATE = rsa.generate_private_key(65537, 2048)
 PEM = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -81,6 +81,7 @@ def _texts(thing: object) -> list[str]:
     return [repr(thing), str(thing)]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 async def test_no_secret_is_to_be_seen(place: Place) -> None:
     shown, forge = Shown(), place.town.forge

@@ -12,7 +12,7 @@ from tests.world import World, says
 STEPS = 40  # about as many as it takes from the voice to the effect
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.timeout(sample(600, 7200))
 async def test_approvals_and_pushes(world: World) -> None:
     """Some rounds; `make chaos` plays a thousand."""
@@ -34,7 +34,7 @@ class TestPostgres:
     def environ(self) -> dict[str, str]:
         return {"SLUICE_DATABASE_URL": new_database()}
 
-    @pytest.mark.long
+    @pytest.mark.thorough
     @pytest.mark.timeout(sample(600, 7200))
     async def test_approvals_and_pushes(self, world: World) -> None:
         """The same on PostgreSQL."""
@@ -47,7 +47,7 @@ class TestPostgres:
         assert counts.released + counts.voided == rounds
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.timeout(sample(600, 7200))
 async def test_killed_while_it_is_let_through(world: World) -> None:
     """Wherever the process dies between the last voice and the release, it goes there once, and once only."""

@@ -6,9 +6,10 @@ import pytest
 
 from tests.world import World, says
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 
+@pytest.mark.long
 async def test_a_lost_push(world: World) -> None:
     """The push's delivery never came: its commit is deployed all the same."""
     await world.enabled()
@@ -36,6 +37,7 @@ async def test_nothing_to_find(world: World) -> None:
     assert (len(world.effects()), len(await world.runs())) == before
 
 
+@pytest.mark.long
 async def test_a_lost_closing(world: World) -> None:
     """The request was closed and nobody said so: the environment follows main again."""
     await world.enabled()

@@ -15,7 +15,7 @@ from tests.bulk import leave_unopened
 from tests.thorough import sample
 from tests.world import PAST, World, ends, says
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 SEED = 20_240_501
 
@@ -57,6 +57,7 @@ async def test_hundreds_of_unopened_deliveries(world: World) -> None:
     assert len(world.effects()) == before
 
 
+@pytest.mark.long
 async def test_killed_and_started_again(world: World) -> None:
     """Killed while a push is rolled out: after the leases ran out it goes on, and says its end once."""
     await world.enabled()
@@ -75,6 +76,7 @@ async def test_killed_and_started_again(world: World) -> None:
 STORIES = {"push": 26, "deploy": 34, "close": 40}  # about how many steps each has
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("story", STORIES)
 async def test_killed_at_any_step(world: World, story: str) -> None:
     """The process ends between any two of its commits and calls: one end, one comment, the wished state."""
@@ -125,6 +127,7 @@ async def _dead_or_done(world: World) -> bool:
 # The forge misbehaves.
 
 
+@pytest.mark.long
 async def test_the_answer_to_a_status_is_lost(world: World) -> None:
     """The forge took the status and the connection broke: it is recognised, not repeated."""
     await world.enabled()
@@ -159,6 +162,7 @@ async def test_rate_limits(world: World, status: int) -> None:
     said_once(world, sha)
 
 
+@pytest.mark.long
 async def test_a_forge_that_fails_for_a_while(world: World) -> None:
     """Eight answers of 502, to whatever is asked: everything is carried out and said when it is over."""
     await ready(world)

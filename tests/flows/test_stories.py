@@ -17,9 +17,9 @@ from tests.flows.test_approvals import config
 from tests.thorough import sample
 from tests.world import World, says
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
-TALES, EACH, STEPS = sample(1, 5), 10, 12  # worlds, stories in each, steps in a story
+TALES, EACH, STEPS = 5, 10, 12  # worlds, stories in each, steps in a story
 ENDS = frozenset(f"deployment.{phase}" for phase in TERMINAL)
 BY_GATES = ("push", "deploy", "promote", "resume")
 COMMANDS = ("deploy", "deploy", "deploy", "approve", "reject", "cancel", "lock", "unlock", "rollback", "resume", "why")
@@ -221,7 +221,7 @@ class Teller:
 @pytest.mark.timeout(sample(600, 3600))
 @pytest.mark.parametrize("tale", range(TALES))
 async def test_stories(world: World, tale: int) -> None:
-    """Ten stories one after the other, each in the world that the one before left; fifty with `make thorough`."""
+    """Ten stories one after the other, each in the world that the one before left."""
     world.may_log_errors = True  # of the dead ones
     world.push({".sluice.yaml": config("approvals: 1")}, by="alice")
     await world.settled()

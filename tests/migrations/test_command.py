@@ -17,7 +17,7 @@ from bot.store.database import NewerDatabase, migrate, newest_revision, refuse_n
 from tests.migrations.rows import Rows, ask, load, read
 from tests.postgres import in_thread, new_database
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 Sluice = Callable[..., tuple[int, str]]
 
@@ -68,6 +68,7 @@ def sqlite_url(tmp_path: Path) -> str:
 # SQLite.
 
 
+@pytest.mark.long
 def test_sqlite_is_backed_up_first(sluice: Sluice, sqlite_url: str, tmp_path: Path) -> None:
     """The backup is named, opens, and holds every row as it was; a second run has nothing to do."""
     before = old(sqlite_url)
@@ -295,6 +296,7 @@ EVERY_COMMAND = (
 )
 
 
+@pytest.mark.long
 def test_a_newer_database_stops_every_command(
     sluice: Sluice, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from bot import registry
 from bot.sandbox.picture import Shot, draw
 from bot.sandbox.stage import Remark, Said
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.thorough
 
 DEMO = [sys.executable, "-W", "error", "-m", "bot", "demo"]
 BROKEN = """

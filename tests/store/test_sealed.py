@@ -114,7 +114,7 @@ async def test_a_rotation_can_be_broken_off_and_repeated(database: Database, mon
     assert len(await opened(database, Keyring([NEW]))) == 20
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 async def test_thousands_of_rows_while_others_write(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No write of another is undone: each row ends with what was written last, under the new key."""
     url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('rotation')}/sluice.db"

@@ -12,6 +12,8 @@ from bot.settings import Settings
 from bot.store.database import Database
 from bot.store.deliveries import Intake
 from bot.store.transactions import Store
+from bot.web import connections as connecting
+from bot.web import deployments
 from bot.web.app import create_app
 from bot.web.hooks import known_in
 from bot.wiring import make_connections, make_forges
@@ -36,8 +38,11 @@ def make_app(settings: Settings, bell: Bell) -> Litestar:
         await database.close()
 
     intake = Intake(settings.database_url, bell)
+    routers = [connecting.router(connections)]
+    if settings.api_token is not None:
+        routers.append(deployments.router(database, settings.api_token))
     known, ready = known_in(database), database.ready
-    return create_app(settings, intake, forges, known, ready, connections=connections, lifespan=[connected])
+    return create_app(settings, intake, forges, known, ready, routers=routers, lifespan=[connected])
 
 
 class Server(uvicorn.Server):

@@ -29,7 +29,7 @@ from bot.core.reasons import GO, Verdict, as_json, from_json, summary
 from bot.core.releases import Judged, RequestClosed, RequestMoved, Resumed, Wanted
 from bot.core.rules import Rules
 from bot.inputs import Evidence, read
-from bot.store import approvals, deployments, git_sync, heads, holds, leases, locks, log, pins, projects, runs, stands
+from bot.store import approvals, deployments, git_sync, heads, holds, leases, locks, pins, projects, runs, stands
 from bot.store.deployments import Place, Wish, patience
 from bot.store.transactions import Store, Transaction
 from models import Deployment, Environment, Repository
@@ -618,13 +618,4 @@ async def _note(tx: Transaction, where: Place, row: Deployment, verdict: Verdict
         return
     before, row.gates, row.message = row.message, tree, summary(verdict) or None
     await tx.session.flush()
-    log.record(
-        tx.session,
-        "deployment.judged",
-        organization_id=where.project.organization_id,
-        resource=("deployment", row.id),
-        environment=where.environment.name,
-        outcome=verdict.outcome,
-        missing=list(gates.codes(verdict)),
-    )
     await deployments.say(tx, where, row, status=row.message != before)

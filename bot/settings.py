@@ -69,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8080
     public_url: str | None = None
+    api_token: str | None = None
     secret_keys: tuple[bytes, ...] = ()
     kubeconfig: Path | None = None
     restore_pins: bool = False
@@ -97,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def secrets(self) -> tuple[str, ...]:
         """Everything that must never be shown, for the log's redaction."""
         found: list[str | None] = [urlsplit(url).password for url in (self.database_url, self.redis_url or "")]
+        found.append(self.api_token)
         for forge in self.forges.values():
             found += [forge.token, forge.git_token, *(_text(secret) for secret in forge.webhook_secrets)]
             found += [forge.oauth_client_secret, *(forge.app_private_key or "").splitlines()[1:-1]]
@@ -115,6 +117,11 @@ GENERAL = (
     Described("HOST", "the address to listen on; 0.0.0.0 is every one", "127.0.0.1"),
     Described("PORT", "the port to listen on", "8080"),
     Described("PUBLIC_URL", "where forges reach this server; needed to register webhooks", ""),
+    Described(
+        "API_TOKEN",
+        f"at least {SHORTEST_SECRET_KEY} characters, with which programs read /api/v1; without it there is none",
+        "",
+    ),
     Described(
         "SECRET_KEYS",
         "keys that seal tokens in the database and that webhook secrets derive from, newest first, at least "
@@ -184,6 +191,7 @@ def load(environ: Mapping[str, str], *, serving: bool = True) -> Settings:
         host=reader.take("HOST", _host, "127.0.0.1"),
         port=reader.take("PORT", _port, 8080),
         public_url=reader.take("PUBLIC_URL", _web_url, None),
+        api_token=reader.take("API_TOKEN", _api_token, None),
         secret_keys=reader.take("SECRET_KEYS", _secret_keys, ()),
         kubeconfig=reader.take("KUBECONFIG", _file, None),
         kubeconfigs=reader.take("KUBECONFIGS", _kubeconfigs, {}),
@@ -432,6 +440,12 @@ def _flag(text: str) -> bool:
 def _token(text: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]+", text):
         raise ValueError("spaces and control characters cannot be part of it")
+    return text
+
+
+def _api_token(text: str) -> str:
+    if len(_token(text)) < SHORTEST_SECRET_KEY:
+        raise ValueError(f"at least {SHORTEST_SECRET_KEY} characters are needed; make one with: openssl rand -hex 32")
     return text
 
 

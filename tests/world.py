@@ -53,6 +53,7 @@ from models import (
 
 CHECKS = ("status", "check_run")  # events that come back for everything that Sluice says itself
 QUIET = tuple(event for event in EVENTS if event not in CHECKS)
+API_TOKEN = "made-up-token-of-the-tests-for-the-api"
 DEADLINE = 60.0  # on a machine with much else to do; else it is a second or two
 LOOK_EVERY = 0.02
 CUT_OFF = "ASGI callable returned without completing response."  # the sandbox, when it is told to cut
@@ -245,7 +246,7 @@ class Place:
         self.town.forge.rate_limit = 1_000_000  # all worlds here are one account's: an hour's 5,000 would not do
         for login in (*PEOPLE, "eve"):
             self.town.forge.add_user(login)
-        self.settings = settings.load(self.town.environ() | self._environ)
+        self.settings = settings.load(self.town.environ() | {"SLUICE_API_TOKEN": API_TOKEN} | self._environ)
         self.configure_log()
         if self.settings.database_url.startswith("sqlite"):
             (self.folder / "sluice.db").write_bytes(_migrated())

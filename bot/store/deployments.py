@@ -382,6 +382,8 @@ async def say(tx: Transaction, where: Place, deployment: Deployment, *, status: 
 
 
 def _log(tx: Transaction, where: Place, deployment: Deployment) -> None:
+    judged = deployment.status in (Phase.WAITING, Phase.QUEUED)
+    details: dict[str, Any] = {"gates": deployment.gates} if judged else {}
     log.record(
         tx.session,
         f"deployment.{deployment.status}",
@@ -398,6 +400,7 @@ def _log(tx: Transaction, where: Place, deployment: Deployment) -> None:
             environment=where.environment.id,
             number=deployment.number,
         ),
+        **details,
     )
 
 

@@ -5,14 +5,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components
 
-from bot.connections import Connections
 from bot.settings import Settings
-from bot.web import connections as connecting
-from bot.web import health, problems, webhooks
+from bot.web import deployments, health, problems, webhooks
 from bot.web.access import AccessLog
 from bot.web.bodies import Limits
 from bot.web.health import Ready
@@ -35,11 +34,11 @@ def create_app(
     known_hook: KnownHook,
     ready: Ready,
     *,
-    connections: Connections | None = None,
+    routers: Sequence[Router] = (),
     limits: Limits | None = None,
     lifespan: Sequence[Lifespan] = (),
 ) -> Litestar:
-    """The application; it starts and stops the intake. `lifespan` comes on top; without `connections` none are made."""
+    """The application; it starts and stops the intake. `routers` and `lifespan` come on top."""
 
     @asynccontextmanager
     async def keeping(app: Litestar) -> AsyncIterator[None]:
@@ -50,11 +49,8 @@ def create_app(
             await intake.stop()
 
     receiver = Receiver(settings, intake, forges, known_hook, limits or Limits())
-    routers = [webhooks.router(receiver), health.router(ready)]
-    if connections is not None:
-        routers.append(connecting.router(connections))
     return Litestar(
-        route_handlers=routers,
+        route_handlers=[webhooks.router(receiver), health.router(ready), *routers],
         middleware=[AccessLog()],
         exception_handlers=problems.HANDLERS,
         lifespan=[keeping, *lifespan],
@@ -64,6 +60,7 @@ def create_app(
             version=_version(),
             description="The gate between pull requests and Flux.",
             path="/schema",
+            components=Components(security_schemes={"bearer": deployments.BEARER}),
             render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
         ),
     )

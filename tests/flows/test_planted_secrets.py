@@ -28,6 +28,7 @@ PEM = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).d
 PUBLIC_PEM = PRIVATE.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 PUBLIC_URL = "http://127.0.0.1"
 PLANTED = {
+    "SLUICE_API_TOKEN": "planted-token-with-which-programs-read",
     "SLUICE_GITHUB_OAUTH_CLIENT_SECRET": "planted-oauth-secret-of-github",
     "SLUICE_GITEA_TOKEN": "planted-token-of-the-bot-on-gitea",
     "SLUICE_GITEA_GIT_TOKEN": "planted-token-of-flux-on-gitea",

@@ -46,6 +46,7 @@ def test_everything_set(tmp_path: Path) -> None:
             "SLUICE_HOST": "0.0.0.0",
             "SLUICE_PORT": "9090",
             "SLUICE_PUBLIC_URL": "https://sluice.example/",
+            "SLUICE_API_TOKEN": "t" * 32,
             "SLUICE_SECRET_KEYS": f"{KEY},{'p' * 32}",
             "SLUICE_KUBECONFIG": str(file),
             "SLUICE_GITEA_URL": "https://git.example/",
@@ -59,6 +60,7 @@ def test_everything_set(tmp_path: Path) -> None:
     assert settings.database_url == "postgresql+asyncpg://u:p@db/sluice?ssl=require"
     assert (settings.redis_url, settings.host, settings.port) == ("redis://queue:6379/0", "0.0.0.0", 9090)
     assert settings.public_url == "https://sluice.example"
+    assert settings.api_token == "t" * 32
     assert settings.secret_keys == (bytes.fromhex(KEY), b"p" * 32)
     assert settings.kubeconfig == file
     gitea = settings.forges["gitea"]
@@ -132,6 +134,7 @@ BROKEN = {
     "a host with a space": ("HOST", "a b", "not an address"),
     "a public URL with a query": ("PUBLIC_URL", "https://a/?b", "not a web address"),
     "a public URL without scheme": ("PUBLIC_URL", "sluice.example", "not a web address"),
+    "a short API token": ("API_TOKEN", "t" * 31, "at least 32 characters"),
     "a kubeconfig that is not there": ("KUBECONFIG", "/nowhere/config", "there is no file"),
     "a short key": ("SECRET_KEYS", "too-short", "at least 32 bytes"),
     "a key that is long only in hex": ("SECRET_KEYS", "ab" * 16, "at least 32 bytes"),

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# What is imported is compiled then; much of it never is.
+INSTALL = $(PIP) install --quiet --no-compile --require-hashes
 # Versions and hashes only: no registry is named.
 COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
@@ -29,12 +31,12 @@ $(BIN)/python:
 
 $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	@echo "Installing what Sluice needs into $(VENV) …"
-	@$(PIP) install --quiet --require-hashes -r requirements.txt
+	@$(INSTALL) -r requirements.txt
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt | $(BIN)/python
 	@echo "Installing what Sluice and its tests need into $(VENV) …"
-	@$(PIP) install --quiet --require-hashes -r requirements-dev.txt
+	@$(INSTALL) -r requirements-dev.txt
 	@touch $@ $(VENV)/.runtime
 
 setup: $(VENV)/.dev ## Install everything for working on Sluice

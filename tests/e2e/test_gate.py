@@ -275,17 +275,21 @@ def _fails(fortress: Fortress, commit: str, reason: str, words: str) -> None:
     """Flux is refused twice; Sluice passes on what it said."""
     shop = fortress.shop
     shop.pending(commit, "development", "failing, Flux retries")
-    said = clean(shop.ready("development")["message"])
-    assert words in said
+    _flux_says(shop, words)
     _a_second_later(shop)
     ask_flux(shop, "Kustomization", "development")
     state, text = shop.ended(commit, "development")
     assert state == "failure"
     told = text.removeprefix("Failed: ").rstrip("…")
-    assert clean(shop.ready("development")["message"]).startswith(told)
+    _flux_says(shop, told)
     assert reason in told
     settle(shop)
     assert one_end(shop, commit, "development") == (state, text)
+
+
+def _flux_says(shop: Shop, words: str) -> None:
+    """As soon as it says how a try ended: while it tries again, it says that."""
+    shop.until(lambda: words in clean(shop.ready("development")["message"]), f"Flux says {words!r}")
 
 
 @pytest.mark.timeout(180)

@@ -61,7 +61,7 @@ class Stuck:
 
     def __init__(self, shop: Shop, *, changed: bool = False) -> None:
         """The bad one adds a workload that no node can take, or has made such a one of what ran (`changed`)."""
-        self.shop = shop
+        self.shop, self.changed = shop, changed
         self.number = shop.enable([PROD])
         self.good = shop.head()
         worse = web("web:2", impossible=True)

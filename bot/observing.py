@@ -119,6 +119,7 @@ class Observations:
         await self._update(tx, row, seen)
         await initialization.look(tx, row.project_id)
         await self._ring(tx, row)
+        await gates.catch_up(tx, row, seen.object)
         if await gates.says_otherwise(tx, row, seen.object) is not None:
             return True
         await self._mended(tx, row, seen.object)

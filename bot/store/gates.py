@@ -16,6 +16,8 @@ from bot.store.transactions import Transaction
 from models import Deployment, Environment, GitopsResource, Pin
 
 NO_COMMIT = "no commit"
+DIGITS = 10  # a number has fewer: it fits the database's integer
+FORGOTTEN = "gate_forgotten"  # beside it: the number under which it is there, if no deployment has it
 MARK = "gate_broken"  # in a row's config: what another hand made of it, a commit or a release's fingerprint
 WROTE = "wrote"  # in a release's config: its number and its fingerprint, as Sluice wrote it
 
@@ -83,15 +85,22 @@ async def _in_motion(tx: Transaction, pin: Pin, number: int) -> bool:
     """Whether the object is on its way: it lags behind a deployment that is under way, or a newer one moved it."""
     if number == pin.number:
         return False  # the number and the commit are written together
-    where = await deployments.place(tx.session, pin.environment_id)
-    if number > pin.number:
-        return number <= where.environment.last_number
-    query = sa.select(Deployment.id).where(
-        Deployment.environment_id == pin.environment_id,
-        Deployment.number == pin.number,
-        Deployment.status.in_(UNSETTLED),
-    )
+    numbered = sa.select(Deployment.id).where(Deployment.environment_id == pin.environment_id)
+    query = numbered.where(Deployment.number == max(number, pin.number))
+    if number < pin.number:
+        query = query.where(Deployment.status.in_(UNSETTLED))
     return (await tx.session.execute(query)).first() is not None
+
+
+async def catch_up(tx: Transaction, row: GitopsResource, found: dict[str, Any]) -> None:
+    """Number on from what the cluster has: a database that is restored from a backup does not know its newest ones.
+
+    Else the next deployments would be older than what runs, by their numbers, and be left alone.
+    """
+    if row.environment_id is None:
+        return
+    environment = await tx.session.get_one(Environment, row.environment_id)
+    environment.last_number = max(environment.last_number, number_of(found))
 
 
 async def broken(tx: Transaction, row: GitopsResource, wish: Wish, found: dict[str, Any], by: str | None) -> None:
@@ -99,10 +108,11 @@ async def broken(tx: Transaction, row: GitopsResource, wish: Wish, found: dict[s
     commit = shown(row, found)
     if mark_of(row) == commit:
         return
-    row.config = {**row.config, MARK: commit}
+    forgotten = number_of(found) if number_of(found) > wish.number else 0
+    row.config = {**row.config, MARK: commit, FORGOTTEN: forgotten}
     where = await deployments.place(tx.session, wish.environment_id)
     _log(tx, where, row, "gate.broken", "critical", by, found=commit, wanted=wish.commit, number=wish.number)
-    text = told_of_release(wish.commit) if wish.is_release else told(commit, wish.commit)
+    text = told_of_release(wish.commit) if wish.is_release else told(commit, wish.commit, forgotten)
     await _say(tx, where, wish, Phase.FAILED, text)
 
 
@@ -111,7 +121,7 @@ async def holds(tx: Transaction, row: GitopsResource) -> None:
     was = mark_of(row)
     if was is None or row.environment_id is None:
         return
-    row.config = {name: value for name, value in row.config.items() if name != MARK}
+    row.config = {name: value for name, value in row.config.items() if name not in (MARK, FORGOTTEN)}
     where = await deployments.place(tx.session, row.environment_id)
     _log(tx, where, row, "gate.mended", "info", None, found=was)
     pin = await projects.live_pin(tx.session, row.environment_id)
@@ -127,13 +137,16 @@ async def broken_text(session: AsyncSession, environment: Environment, pin: Pin 
     if projects.is_elsewhere(environment):
         mark = mark_of(await projects.applier(session, environment.id))
         return told_of_release(commit) if mark else None
-    mark = mark_of(await projects.own_source(session, environment.id)) if pin else None
-    return told(mark, commit) if mark else None
+    row = await projects.own_source(session, environment.id) if pin else None
+    mark = mark_of(row)
+    return told(mark, commit, row.config.get(FORGOTTEN, 0)) if row is not None and mark else None
 
 
-def told(found: str, wanted: str) -> str:
-    """What the status and the comment say."""
+def told(found: str, wanted: str, forgotten: int = 0) -> str:
+    """What the status and the comment say; `forgotten`: the number under which the cluster has it, and no row has."""
     there = found if found == NO_COMMIT else short(found)
+    if forgotten:
+        return f"gate_broken: deployment #{forgotten}, {there}, is in the cluster only; was a backup restored?"
     return f"gate_broken: another hand moved the pin from {short(wanted)} to {there}"
 
 
@@ -170,9 +183,9 @@ def _newest(managers: list[dict[str, Any]]) -> str | None:
 
 
 def number_of(found: dict[str, Any]) -> int:
-    """The number of the deployment that moved it last; 0 if none is noted."""
+    """The number of the deployment that moved it last; 0 if none is noted, or what can be none."""
     text = (found["metadata"].get("annotations") or {}).get(DEPLOYMENT_ANNOTATION, "")
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < DIGITS else 0
 
 
 async def _say(tx: Transaction, where: Place, wish: Wish, phase: Phase, text: str) -> None:

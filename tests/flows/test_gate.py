@@ -1,6 +1,10 @@
 """A pin that another hand moves is told, once; it is put back where the operator wants that, and said when it holds."""
 
 import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -261,3 +265,44 @@ async def test_what_the_observer_tells_late_breaks_no_gate(world: World) -> None
     await world.settled()
     assert await broken(world) == []
     assert world.states(head) == ["pending", "success"]
+
+
+@pytest.mark.long
+async def test_a_backup_is_restored(world: World) -> None:
+    """Nothing is done again, the gap is told, and the next deployment is newer than what runs."""
+    head = await pinned(world)
+    world.may_end_twice = True
+    kept = await asyncio.to_thread(backup, world)
+    later = world.push(says("later"), branch="topic")
+    await world.settled()
+    await world.comment("/deploy development")
+    assert world.live() == "later"
+    effects = len(world.effects(kind="status"))
+
+    await world.restart_around(kept)
+    await told(world, head)
+    assert world.live() == "later"
+    assert await broken(world) == [("sluice", later, head)]
+    assert world.statuses(head)[-1].endswith("is in the cluster only; was a backup restored?")
+    assert "is in the cluster only" in world.comment_text()
+    assert await world.deployments(later) == []
+    assert len(world.effects(kind="status")) == effects + 1
+
+    newest = world.push(says("newest"), branch="topic")
+    await world.settled()
+    await world.comment("/deploy development")
+    assert world.states(newest)[-1] == "success"
+    assert world.live() == "newest"
+    assert gates.mark_of(await own_row(world)) is None
+
+
+def backup(world: World) -> Callable[[], None]:
+    """Copy the database; what is called to put the copy back, while Sluice is stopped."""
+    file, kept = world.place.folder / "sluice.db", world.place.folder / "kept.db"
+
+    def copy(here: Path, there: Path) -> None:
+        with closing(sqlite3.connect(here)) as source, closing(sqlite3.connect(there)) as target:
+            source.backup(target)
+
+    copy(file, kept)
+    return lambda: copy(kept, file)

@@ -14,6 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -55,9 +56,7 @@ class Sluice:
         self.port = free_port(gitea.host)
         self.url = f"http://{gitea.host}:{self.port}"
         self.settings = {name: value for name, value in (self._usual() | dict(settings or {})).items() if value}
-        self._process = Process(
-            "sluice", [*_without(self.settings), *_PYTHON, "serve"], self.folder, self._environment()
-        )
+        self._process = self._prepared()
 
     def __enter__(self) -> Self:
         self.start()
@@ -86,7 +85,7 @@ class Sluice:
         return Process("sluice", command, self.folder, self._environment())
 
     def _environment(self) -> dict[str, str]:
-        return {**self.settings, "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
+        return {**self.settings, **_SOURCES}
 
     # Start and stop.
 
@@ -110,14 +109,20 @@ class Sluice:
         if self not in running:
             running.append(self)
         if not self._process.running:
+            self._give_database()
             self._process = self._prepared()  # the settings may have been changed since
             self._process.start()
         until(self._is_ready, seconds, "Sluice answers /readyz")
 
+    def _give_database(self) -> None:
+        """Before its first start: an empty SQLite database with all tables. In PostgreSQL it makes them itself."""
+        if self.settings["SLUICE_DATABASE_URL"] == f"sqlite:///{self.database}" and not self.database.exists():
+            self.database.write_bytes(_migrated())
+
     def _is_ready(self) -> bool:
         self._process.expect_running()
-        with contextlib.suppress(httpx2.TransportError):
-            return httpx2.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        with contextlib.suppress(httpx2.TransportError):  # to read all certificates takes longer than to ask
+            return httpx2.get(f"{self.url}/readyz", timeout=2, verify=False).status_code == 200
         return False
 
     def stop(self, seconds: float = 25) -> None:
@@ -154,15 +159,7 @@ class Sluice:
 
     def run(self, *words: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
         """Run `sluice …` beside it, with the same settings."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
-        return subprocess.run(
-            [*_PYTHON, *words],
-            env=environment | self._environment(),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-        )
+        return _ran(words, self._environment(), self.folder, seconds)
 
     def connect(self, repository: str) -> str:
         """Register a webhook by `sluice connect gitea`; what that printed."""
@@ -208,6 +205,39 @@ async def _asked(url: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 _PYTHON = (sys.executable, "-m", "bot")
+_SOURCES = {"PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
+_migrating = threading.Lock()
+
+
+def _ran(
+    words: Sequence[str], environment: Mapping[str, str], folder: Path, seconds: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run `sluice …` to its end, with these settings and no others."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
+    return subprocess.run(
+        [*_PYTHON, *words],
+        env=others | dict(environment),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+
+
+def _migrated() -> bytes:
+    """A SQLite database after `sluice migrate`; several Sluices may be started at once, and one makes it."""
+    with _migrating:
+        return _new_database()
+
+
+@functools.cache
+def _new_database() -> bytes:
+    with tempfile.TemporaryDirectory(prefix="sluice-migrated-") as folder:
+        file = Path(folder) / "sluice.db"
+        done = _ran(("migrate",), {**_SOURCES, "SLUICE_DATABASE_URL": f"sqlite:///{file}"}, Path(folder))
+        if done.returncode:
+            raise StartError(f"migrate ended with {done.returncode}: {done.stdout}{done.stderr}")
+        return file.read_bytes()
 
 
 def _without(kept: Mapping[str, str]) -> list[str]:

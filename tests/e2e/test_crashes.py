@@ -22,8 +22,8 @@ from tests.servers.gitea_account import Files
 
 pytestmark = pytest.mark.e2e
 
-LANES = 6
-"""So many crashes at a time: each waits some 20 seconds for the leases of the dead to run out."""
+LANES = 3
+"""So many crashes at a time: each waits some 20 seconds for the leases of the dead, and each lane is work by itself."""
 DEADLINE = 75.0
 """Seconds from a new start to the end: a lease of 15, a sweep every 5, and the work itself on a busy machine."""
 OWN = "pin-development"
@@ -46,7 +46,7 @@ class Lane:
         }
         self.sluice = enter(Sluice(plane, gitea, settings))
         self.web = enter(Proxy.to_url(self.sluice.url, gitea.host))
-        self.enabled: Behind | None = None
+        self._free: Behind | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -61,14 +61,17 @@ class Lane:
             getattr(self, name).trap = trap if name == point.way else None
         return trap
 
-    def shop(self, point: Point) -> Behind:
-        """One of its own for each point, except that a push can do with one that an earlier push went well in."""
-        if point.act == "push" and self.enabled is not None:
-            found, self.enabled = self.enabled, None
-        else:
+    def take(self) -> Behind:
+        """A shop with development; the one in which the last point went well, if there is one."""
+        found, self._free = self._free, None
+        if found is None:
             found = Behind(self)
-        found.point = point
+            found.enable(["development"])
         return found
+
+    def give_back(self, shop: Behind) -> None:
+        """All went well in it."""
+        self._free = shop
 
     def disarm(self) -> None:
         """Nothing is killed any more."""
@@ -106,29 +109,24 @@ def _both(act: str, way: str, method: str, path: str, body: str = "") -> list[Po
 
 
 POINTS = [
+    Point("deploy", "cluster", "PATCH", "/gitrepositories/pin-development", answered=True),  # takes longest: the first
     *_both("push", "web", "POST", "push"),
     Point("push", "forge", "GET", "/branches/main"),  # whether what only reads was answered makes no difference
     Point("push", "forge", "GET", "/git/trees/"),
     *_both("push", "cluster", "PATCH", "/gitrepositories/branch-main", "requestedAt"),
     *_both("push", "forge", "POST", "/statuses/", "pending"),
     *_both("push", "forge", "POST", "/statuses/", "success"),
-    Point("enable", "forge", "POST", "/comments", answered=True),
-    Point("enable", "forge", "PATCH", "/issues/comments/"),
-    Point("enable", "cluster", "PATCH", "/kustomizations/development", answered=True),
-    Point("deploy", "cluster", "PATCH", "/gitrepositories/pin-development", answered=True),
-    Point("deploy", "cluster", "PATCH", "/kustomizations/development"),
-    Point("close", "cluster", "DELETE", "/gitrepositories/pin-development", answered=True),
 ]
-"""Ten between a push and its status, and some of the commands; the sandbox's tests visit all others."""
+"""Ten between a push and its status, and one with a second; the sandbox's tests visit all others."""
+CLOSING = Point("close", "cluster", "DELETE", "/gitrepositories/pin-development", answered=True)
 
 
 class Behind(Shop):
-    """A shop that Sluice and Flux see through the proxies of a lane, and the point at which Sluice is killed there."""
+    """A shop that Sluice and Flux see through the proxies of a lane."""
 
     def __init__(self, lane: Lane, start: Files = LITTLE) -> None:
         super().__init__(lane.sluice, start, hook=False)
-        self.lane, self.point = lane, POINTS[0]
-        self.is_enabled = False
+        self.lane = lane
         self.owner.create_hook(self.repository, f"{lane.web.url}/webhooks/gitea", lane.sluice.webhook_secret)
 
     @functools.cached_property
@@ -139,9 +137,9 @@ class Behind(Shop):
         return str(next(each["metadata"]["namespace"] for each in sources if each["spec"]["url"] == url))
 
     @contextlib.contextmanager
-    def killed(self) -> Iterator[None]:
+    def killed(self, point: Point) -> Iterator[None]:
         """What is done inside leads to the point; when that was reached, Sluice is started again."""
-        trap = self.lane.arm(self.point, self.repository)
+        trap = self.lane.arm(point, self.repository)
         yield
         try:
             trap.wait(60)
@@ -163,55 +161,41 @@ class Behind(Shop):
 # What people do, and what has to come of it.
 
 
-def _push(shop: Behind) -> None:
-    if not shop.is_enabled:
-        shop.enable(["development"])
-        shop.is_enabled = True
+def _push(shop: Behind, point: Point) -> None:
     settle(shop)
-    with shop.killed():
-        commit = shop.push(development(str(shop.point)))
+    with shop.killed(point):
+        commit = shop.push(development(str(point)))
     shop.ends_well(commit)
-    assert value(shop) == str(shop.point)
+    assert value(shop) == str(point)
 
 
-def _enable(shop: Behind) -> None:
-    number = shop.pull()
-    with shop.killed():
-        shop.say(number, "/enable")
-    shop.ends_well(shop.head())
-    (comment,) = shop.answers(number)
-    assert "GitOps is set up" in comment
-    assert "live" in comment
-
-
-def _deploy(shop: Behind) -> None:
-    shop.enable(["development"])
+def _deploy(shop: Behind, point: Point) -> None:
     number = shop.pull(development("request"), branch="topic")
     settle(shop)
-    with shop.killed():
+    with shop.killed(point):
         shop.say(number, "/deploy development")
-    shop.ends_well(shop.head("topic"))
+    commit = shop.head("topic")
+    shop.ends_well(commit)
     assert value(shop) == "request"
-    assert shop.source(OWN)["metadata"]["annotations"]["sluice/deployment"] == "2"
+    statement = "SELECT number FROM deployments WHERE commit_hash = ?"
+    ((deployment,),) = shop.sluice.query(statement, commit)
+    assert shop.source(OWN)["metadata"]["annotations"]["sluice/deployment"] == str(deployment)
     (comment,) = shop.answers(number)
     assert f"pinned to #{number}" in comment
+    _close(shop, number)
 
 
-def _close(shop: Behind) -> None:
-    shop.enable(["development"])
-    number = shop.pull(development("request"), branch="topic")
-    shop.say(number, "/deploy development")
-    assert shop.ended(shop.head("topic"), "development")[0] == "success"
+def _close(shop: Behind, number: int) -> None:
     commit = shop.push(development("main"))
     settle(shop)
-    with shop.killed():
+    with shop.killed(CLOSING):
         shop.owner.close_pull(shop.repository, number)
     shop.ends_well(commit)
     assert value(shop) == "main"
     shop.until(lambda: shop.plane.get("GitRepository", OWN, shop.namespace) is None, "the own source is gone")
 
 
-ACTS = {"push": _push, "enable": _enable, "deploy": _deploy, "close": _close}
+ACTS = {"push": _push, "deploy": _deploy}
 
 
 # The event log.
@@ -271,12 +255,11 @@ class Crashes:
         if lane is None:
             lane = self._mine.lane = Lane(self._plane, self._gitea)
             self._lanes.append(lane)
-        shop = lane.shop(point)
         try:
-            ACTS[point.act](shop)
+            shop = lane.take()
+            ACTS[point.act](shop, point)
             log_is_whole(shop)
-            if shop.is_enabled:
-                lane.enabled = shop
+            lane.give_back(shop)
         except Exception as error:
             error.add_note(lane.sluice.tail(40))
             raise

@@ -40,7 +40,7 @@ class Account:
         self.name = name
         self.password = password
         self.token = token
-        self._client = httpx2.Client(base_url=f"{url}/api/v1", timeout=90)
+        self._client = httpx2.Client(base_url=f"{url}/api/v1", timeout=90, verify=False)  # it speaks plain HTTP
 
     def close(self) -> None:
         """Close its connections."""

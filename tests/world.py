@@ -567,19 +567,19 @@ class World:
 
     async def idle(self) -> bool:
         """Whether there is no work left: asked fifty times a second, so in one statement, and of SQLite at once."""
-        question = sa.select(sa.or_(*(sa.exists().where(each).select_from(table) for table, each in _unfinished())))
+        now = {"now": datetime.now(UTC)}
         if self._glance is None:
             async with self.database.read() as session:
-                return not (await session.execute(question)).scalar_one()
+                return not (await session.execute(ANY_WORK, now)).scalar_one()
         with self._glance.connect() as connection:
-            return not connection.execute(question).scalar_one()
+            return not connection.execute(ANY_WORK, now).scalar_one()
 
     async def left(self) -> list[str]:
         """The work that is still to be done."""
         found: list[str] = []
         async with self.database.read() as session:
-            for table, unfinished in _unfinished():
-                rows = (await session.execute(sa.select(table).where(unfinished))).scalars()
+            for table, unfinished in UNFINISHED:
+                rows = (await session.execute(sa.select(table).where(unfinished), {"now": datetime.now(UTC)})).scalars()
                 found += [_told(row) for row in rows]
         return found
 
@@ -660,7 +660,7 @@ class World:
 def _unfinished() -> Sequence[tuple[Any, sa.ColumnElement[bool]]]:
     """The tables of work, and what is unfinished in each."""
     waits = Deployment.status == Phase.WAITING  # that may take days; but not that somebody looks at it
-    looked_at = sa.or_(Deployment.lease_until.is_not(None), Deployment.due_at <= datetime.now(UTC))
+    looked_at = sa.or_(Deployment.lease_until.is_not(None), Deployment.due_at <= sa.bindparam("now"))
     return (
         (Delivery, Delivery.status == "recorded"),
         (Run, Run.status == "queued"),
@@ -668,6 +668,10 @@ def _unfinished() -> Sequence[tuple[Any, sa.ColumnElement[bool]]]:
         (Notification, Notification.status == "queued"),
         (ProjectInitializationStep, ProjectInitializationStep.status == "running"),
     )
+
+
+UNFINISHED = _unfinished()
+ANY_WORK = sa.select(sa.or_(*(sa.exists().where(each).select_from(table) for table, each in UNFINISHED)))
 
 
 def _told(row: Any) -> str:

@@ -1,14 +1,13 @@
 """What programs may read over HTTP: the deployments of an environment, with the tree of gates that people see."""
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx2
 from litestar.testing import TestClient
 
 from bot.core.conversation import tame
 from bot.core.reasons import from_json, markdown
-from bot.web.deployments import PAGE
 from models import UnifiedEvent
 from tests.flows.test_approvals import asked, waiting
 from tests.web.receiving import Memory, app
@@ -27,7 +26,7 @@ def listed(world: World, **query: Any) -> httpx2.Response:
 
 
 async def test_everywhere_the_same_tree(world: World) -> None:
-    """The comment, `/why`, the API and the event log say the same of what waits."""
+    """The comment, `/why`, the API and the event log say the same of what waits, and of what was let through."""
     head = await asked(world)
     await world.comment("/approve production", by="maia")
     [row] = await waiting(world)
@@ -51,22 +50,32 @@ async def test_everywhere_the_same_tree(world: World) -> None:
     await world.comment("/why production", by="vera")
     [why] = await world.runs("why")
     assert told in (why.text or "")
-    events = await world.rows(UnifiedEvent, UnifiedEvent.resource_id == row.id)
-    assert events[-1].details["gates"] == tree
+    assert await logged(world, row.id, "deployment.waiting") == tree
 
-
-async def test_what_let_it_go(world: World) -> None:
-    """The tree of what was let through stays with it, in its event, too."""
-    await asked(world)
-    for login in ("maia", "alice"):
-        await world.comment("/approve production", by=login)
+    await world.comment("/approve production", by="alice")
     newest = listed(world).json()[0]
-    assert (newest["status"], newest["outcome"]) == ("succeeded", "go")
-    assert [event.details["gates"] for event in await world.rows(UnifiedEvent) if event.action == "deployment.queued"][
-        -1
-    ] == newest["gates"]
+    assert (newest["id"], newest["status"], newest["outcome"]) == (str(row.id), "succeeded", "go")
+    assert await logged(world, row.id, "deployment.queued") == newest["gates"]
+    refused(world)
+
+
+async def logged(world: World, id: UUID, action: str) -> Any:
+    """The tree of gates in the last such event."""
+    found = await world.rows(UnifiedEvent, UnifiedEvent.resource_id == id, UnifiedEvent.action == action)
+    return found[-1].details["gates"]
+
+
+def refused(world: World) -> None:
+    """Each with its code."""
     assert listed(world, page=2).json() == []
-    assert PAGE > 2
+    for found, status, code in (
+        (read(world, f"/deployments/{uuid4()}"), 404, "deployment_unknown"),
+        (listed(world, repository="nobody/nothing"), 404, "repository_unknown"),
+        (listed(world, environment="prodution"), 404, "target_unknown"),
+        (listed(world, page=0), 400, "bad_request"),
+        (read(world, "/deployments"), 400, "bad_request"),
+    ):
+        assert (found.status_code, found.json()["code"]) == (status, code), found.text
 
 
 async def test_only_with_the_token(world: World) -> None:
@@ -76,16 +85,3 @@ async def test_only_with_the_token(world: World) -> None:
         assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
     with TestClient(app(Memory())) as client:  # where the operator set none there is no API
         assert client.get("/api/v1/deployments").status_code == 404
-
-
-async def test_what_is_not_there(world: World) -> None:
-    """Every refusal has its code."""
-    await asked(world)
-    for found, status, code in (
-        (read(world, f"/deployments/{uuid4()}"), 404, "deployment_unknown"),
-        (listed(world, repository="nobody/nothing"), 404, "repository_unknown"),
-        (listed(world, environment="prodution"), 404, "target_unknown"),
-        (listed(world, page=0), 400, "bad_request"),
-        (read(world, "/deployments"), 400, "bad_request"),
-    ):
-        assert (found.status_code, found.json()["code"]) == (status, code), found.text

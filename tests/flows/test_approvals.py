@@ -341,15 +341,6 @@ async def test_a_newer_one_takes_its_place(world: World) -> None:
     assert world.live("production") == "second"
 
 
-async def test_why(world: World) -> None:
-    """The tree of gates, of what waits and of what would be asked for."""
-    await asked(world)
-    await world.comment("/why production", by="vera")
-    [run] = await world.runs("why")
-    assert run.text is not None
-    assert "0 of 2 approvals are there" in run.text
-
-
 async def test_protection_is_turned_on_and_off(world: World) -> None:
     """What follows is pinned to what it has, and back again; nothing that runs is touched."""
     world.push({".sluice.yaml": config("interval: 5m")})

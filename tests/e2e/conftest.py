@@ -1,4 +1,4 @@
-"""What all end-to-end tests share: the servers, one Sluice, and a fresh repository for each test."""
+"""What all end-to-end tests share: the servers, one Sluice, and repositories: new ones, and enabled ones in turn."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e import harness
 from tests.e2e.harness import Shop, Sluice
+from tests.e2e.test_pushes import LITTLE, is_clean
 from tests.servers.control_plane import ControlPlane
 from tests.servers.gitea import Gitea
 
@@ -40,6 +41,32 @@ def own_sluice(control_plane: ControlPlane, gitea: Gitea) -> Iterator[Callable[.
 def shop(sluice: Sluice) -> Shop:
     """A repository with three environments' folders, its webhook registered; nothing is enabled yet."""
     return Shop(sluice)
+
+
+@pytest.fixture(scope="session")
+def given_back() -> list[Shop]:
+    """Repositories that no test has at the moment: enabled, with development only."""
+    return []
+
+
+def _enabled(sluice: Sluice) -> Shop:
+    shop = Shop(sluice, LITTLE)
+    shop.enable(["development"])
+    return shop
+
+
+@pytest.fixture
+def little(sluice: Sluice, given_back: list[Shop], request: pytest.FixtureRequest) -> Iterator[Shop]:
+    """A repository with development only, which is enabled: that costs much, so it is the next test's after this one.
+
+    What a test pushes is to be new (`news`), and it leaves nothing open: else, or when it fails, the next one gets
+    another repository.
+    """
+    shop = given_back.pop() if given_back else _enabled(sluice)
+    failed = request.session.testsfailed
+    yield shop
+    if request.session.testsfailed == failed and is_clean(shop):
+        given_back.append(shop)
 
 
 @pytest.hookimpl(wrapper=True)

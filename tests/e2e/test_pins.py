@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.e2e.harness import Shop, Sluice, kustomization, web
-from tests.e2e.test_pushes import LITTLE, ask_flux, development, looked_at, one_end, settle, value
+from tests.e2e.test_pushes import ask_flux, deployments, development, looked_at, news, one_end, settle, value
 from tests.servers.gitea_account import Files
 from tests.servers.objects import Object, condition
 
@@ -17,49 +18,48 @@ pytestmark = pytest.mark.e2e
 
 OWN = "pin-development"
 KEEP = "sluice/keep/"
-START: Files = {
-    **LITTLE,
+WEB: Files = {
     "deploy/development/kustomization.yaml": kustomization("settings.yaml", "web.yaml"),
     "deploy/development/web.yaml": web(),
 }
 
 
 @pytest.fixture
-def pinned(sluice: Sluice) -> Pinned:
+def pinned(little: Shop) -> Pinned:
     """A repository whose development is pinned to the head of a request."""
-    return Pinned(Shop(sluice, LITTLE))
+    return Pinned(little)
 
 
 class Pinned:
     """A shop with a request that development is pinned to."""
 
-    def __init__(self, shop: Shop, branch: str = "topic") -> None:
-        self.shop, self.branch = shop, branch
-        shop.enable(["development"])
-        self.number = shop.pull(development("request"), branch=branch)
-        self.head = shop.head(branch)
+    def __init__(self, shop: Shop) -> None:
+        self.shop, self.text, self.on_main = shop, news(), value(shop)
+        self.branch = f"topic-{self.text}"
+        self.number = shop.pull(development(self.text), branch=self.branch)
+        self.head = shop.head(self.branch)
         shop.say(self.number, "/deploy development", by=shop.writer)
         assert shop.ended(self.head, "development")[0] == "success"
-        assert value(shop) == "request"
+        assert value(shop) == self.text
 
     def stays(self) -> None:
         """Development is as the request has it, whatever Flux is asked."""
         for kind, name in (("GitRepository", "branch-main"), ("GitRepository", OWN), ("Kustomization", "development")):
             ask_flux(self.shop, kind, name)
         assert self.shop.live("development") == self.head
-        assert value(self.shop) == "request"
+        assert value(self.shop) == self.text
         assert _source_of(self.shop) == OWN
 
-    def follows_again(self, head: str) -> None:
-        """Development follows main at its head, and nothing is left of the pin."""
-        shop = self.shop
-        assert shop.ended(head, "development")[0] == "success"
-        shop.until(lambda: shop.plane.get("GitRepository", OWN, shop.namespace) is None, "the own source is gone")
-        shop.until(lambda: not _kept(shop), "the branch that kept it is gone")
-        settle(shop)
-        assert _source_of(shop) == "branch-main"
-        assert shop.live("development") == head
-        assert shop.statuses(head, "development")[-1][0] == "success"
+
+def follows_again(shop: Shop, head: str) -> None:
+    """Development follows main at its head, and nothing is left of the pin."""
+    assert shop.ended(head, "development")[0] == "success"
+    shop.until(lambda: shop.plane.get("GitRepository", OWN, shop.namespace) is None, "the own source is gone")
+    shop.until(lambda: not _kept(shop), "the branch that kept it is gone")
+    settle(shop)
+    assert _source_of(shop) == "branch-main"
+    assert shop.live("development") == head
+    assert shop.statuses(head, "development")[-1][0] == "success"
 
 
 def _source_of(shop: Shop, environment: str = "development") -> str:
@@ -94,13 +94,14 @@ def _fingerprint(shop: Shop) -> dict[str, tuple[object, ...]]:
 # The way there.
 
 
-def test_a_requests_head_is_pinned(sluice: Sluice) -> None:
+def test_a_requests_head_is_pinned(little: Shop) -> None:
     """Development gets a source of its own, and is switched to it only after that holds the commit."""
-    shop = Shop(sluice, START)
-    shop.enable(["development"])
+    shop, text = little, news()
+    main = shop.push(WEB)
+    assert shop.ended(main, "development")[0] == "success"
     before = {each: _uid(shop, *each) for each in (("ConfigMap", "settings"), ("Deployment", "web"))}
-    number = shop.pull(development("request"), branch="topic")
-    head = shop.head("topic")
+    number = shop.pull(development(text), branch=f"topic-{text}")
+    head = shop.head(f"topic-{text}")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         source = pool.submit(_seen, shop, "GitRepository", OWN, lambda each: _artifact(each).endswith(head))
         switch = pool.submit(_seen, shop, "Kustomization", "development", lambda each: _live_by(each, OWN, head))
@@ -108,17 +109,19 @@ def test_a_requests_head_is_pinned(sluice: Sluice) -> None:
         state, _ = shop.ended(head, "development")
         sources, switches = source.result(), switch.result()
     assert state == "success"
-    assert sources[-1]["spec"]["ref"] == {"branch": "topic", "commit": head}
-    assert sources[-1]["metadata"]["annotations"]["sluice/deployment"] == "2"
+    assert sources[-1]["spec"]["ref"] == {"branch": f"topic-{text}", "commit": head}
+    assert sources[-1]["metadata"]["annotations"]["sluice/deployment"] == str(len(deployments(shop)))
     switched = next(each for each in switches if each["spec"]["sourceRef"]["name"] == OWN)
     assert _version(switched) > _version(sources[-1]), "switched before the source held the commit"
     assert [each for each in switches if condition(each).get("status") == "False"] == []
     assert {each: _uid(shop, *each) for each in before} == before
-    assert value(shop) == "request"
+    assert value(shop) == text
     settle(shop)
     assert one_end(shop, head, "development")[0] == "success"
     assert f"pinned to #{number}" in shop.answered(number, "✓ `/deploy development`")
     assert len(shop.answers(number)) == 1
+    shop.owner.close_pull(shop.repository, number)
+    follows_again(shop, main)
 
 
 def _seen(shop: Shop, kind: str, name: str, last: Callable[[Object], bool]) -> list[Object]:
@@ -148,11 +151,11 @@ def _version(found: Object) -> int:
 
 def test_a_push_to_main_does_not_reach_a_pin(pinned: Pinned) -> None:
     """It says nothing about development, and a later push to the request does not move the pin either."""
-    shop = pinned.shop
-    commit = shop.push(development("main"))
+    shop, on_main, on_request = pinned.shop, news(), news()
+    commit = shop.push(development(on_main))
     looked_at(shop, commit, "is pinned to")
     pinned.stays()
-    later = shop.push(development("later"), branch=pinned.branch)
+    later = shop.push(development(on_request), branch=pinned.branch)
     settle(shop)
     pinned.stays()
     assert shop.contexts(commit) == set()
@@ -160,20 +163,19 @@ def test_a_push_to_main_does_not_reach_a_pin(pinned: Pinned) -> None:
     shop.say(pinned.number, "/deploy development --behind", by=shop.writer)
     assert shop.ended(later, "development")[0] == "success"
     assert shop.source(OWN)["spec"]["ref"] == {"branch": pinned.branch, "commit": later}
-    assert value(shop) == "later"
+    assert value(shop) == on_request
     shop.owner.close_pull(shop.repository, pinned.number)
-    pinned.follows_again(shop.head())
-    assert value(shop) == "main"
+    follows_again(shop, shop.head())
+    assert value(shop) == on_main
 
 
-def test_a_stranger_and_a_fork_are_refused(sluice: Sluice) -> None:
+def test_a_stranger_and_a_fork_are_refused(little: Shop) -> None:
     """Nothing is written: neither for a reader's command nor for a fork's head, whoever asks."""
-    shop = Shop(sluice, LITTLE)
-    shop.enable(["development"])
-    number = shop.pull(development("request"))
+    shop = little
+    number = shop.pull(development(news()))
     shop.owner.set_collaborator(shop.repository, shop.forker.name, "read")
     fork = shop.forker.fork(shop.repository, f"fork-{shop.name}")
-    head = shop.forker.commit(fork, development("fork"), new_branch="theirs")
+    head = shop.forker.commit(fork, development(news()), new_branch="theirs")
     foreign = shop.forker.open_pull(shop.repository, f"{shop.forker.name}:theirs", title="From outside")
     before = _fingerprint(shop)
     shop.say(number, "/deploy development", by=shop.reader)
@@ -186,6 +188,9 @@ def test_a_stranger_and_a_fork_are_refused(sluice: Sluice) -> None:
     assert _fingerprint(shop) == before
     assert shop.contexts(head) == set()
     assert len(shop.answers(foreign)) == 1
+    for each in (number, foreign):
+        shop.owner.close_pull(shop.repository, each)
+    shop.owner.remove_collaborator(shop.repository, shop.forker.name)
 
 
 # The request's branch.
@@ -194,7 +199,7 @@ def test_a_stranger_and_a_fork_are_refused(sluice: Sluice) -> None:
 def test_a_deleted_branch_is_kept(pinned: Pinned) -> None:
     """The request's branch goes under the pin: one of Sluice's own keeps the commit in Flux's reach."""
     shop, uid = pinned.shop, _uid(pinned.shop, "ConfigMap", "settings")
-    _keep_open(shop, pinned.number)
+    issue = _keep_open(shop, pinned.number)
     shop.owner.delete_branch(shop.repository, pinned.branch)
     shop.until(lambda: shop.source(OWN)["spec"]["ref"]["branch"].startswith(KEEP), "the pin goes by another branch")
     assert shop.owner.pull(shop.repository, pinned.number)["state"] == "open"
@@ -204,15 +209,19 @@ def test_a_deleted_branch_is_kept(pinned: Pinned) -> None:
     assert _uid(shop, "ConfigMap", "settings") == uid
     settle(shop)
     assert one_end(shop, pinned.head, "development")[0] == "success"
+    shop.owner.request("PATCH", f"/repos/{shop.repository}/issues/{issue}", json={"state": "closed"})
+    shop.owner.close_pull(shop.repository, pinned.number)
+    follows_again(shop, shop.head())
 
 
-def _keep_open(shop: Shop, number: int) -> None:
-    """Gitea closes a request whose branch is deleted, unless it depends on an issue that is open."""
+def _keep_open(shop: Shop, number: int) -> int:
+    """Gitea closes a request whose branch is deleted, unless it depends on an issue that is open; that one's number."""
     base = f"/repos/{shop.repository}/issues"
     owner, name = shop.repository.split("/")
-    issue = shop.owner.request("POST", base, json={"title": "First this"})["number"]
+    issue = int(shop.owner.request("POST", base, json={"title": "First this"})["number"])
     body = {"owner": owner, "repo": name, "index": issue}
     shop.owner.request("POST", f"{base}/{number}/dependencies", json=body)
+    return issue
 
 
 def test_a_deleted_branch_that_closes_its_request(pinned: Pinned) -> None:
@@ -220,14 +229,14 @@ def test_a_deleted_branch_that_closes_its_request(pinned: Pinned) -> None:
     shop = pinned.shop
     shop.owner.delete_branch(shop.repository, pinned.branch)
     shop.until(lambda: shop.owner.pull(shop.repository, pinned.number)["state"] == "closed", "Gitea closes the request")
-    pinned.follows_again(shop.head())
-    assert value(shop) is None
+    follows_again(shop, shop.head())
+    assert value(shop) == pinned.on_main
 
 
 def test_a_rewritten_branch_is_kept(pinned: Pinned) -> None:
     """The request's branch is force-pushed under the pin: the commit that was deployed stays."""
     shop = pinned.shop
-    other = shop.writer.force_push(shop.repository, pinned.branch, development("rewritten"), onto=shop.head())
+    other = shop.writer.force_push(shop.repository, pinned.branch, development(news()), onto=shop.head())
     assert shop.head(pinned.branch) == other
     shop.until(lambda: shop.source(OWN)["spec"]["ref"]["branch"].startswith(KEEP), "the pin goes by another branch")
     assert [shop.head(name) for name in _kept(shop)] == [pinned.head]
@@ -236,7 +245,7 @@ def test_a_rewritten_branch_is_kept(pinned: Pinned) -> None:
     settle(shop)
     assert shop.contexts(other) == set()
     shop.owner.close_pull(shop.repository, pinned.number)
-    pinned.follows_again(shop.head())
+    follows_again(shop, shop.head())
 
 
 # The way back.
@@ -246,31 +255,37 @@ def test_a_merge_unpins(pinned: Pinned) -> None:
     """Development follows main again, at the merge, and its workloads are the same."""
     shop, uid = pinned.shop, _uid(pinned.shop, "ConfigMap", "settings")
     merged = shop.owner.merge_pull(shop.repository, pinned.number)
-    pinned.follows_again(merged)
-    assert value(shop) == "request"
+    follows_again(shop, merged)
+    assert value(shop) == pinned.text
     assert _uid(shop, "ConfigMap", "settings") == uid
-    after = shop.push(development("main"))
+    after = shop.push(development(news()))
     assert shop.ended(after, "development")[0] == "success"
 
 
-def test_the_gate_holds_while_sluice_is_down(own_sluice: Callable[..., Sluice]) -> None:
+def test_the_gate_holds_while_sluice_is_down(pinned: Pinned) -> None:
     """It is in the cluster: a push to main cannot reach the pin; a request that is closed meanwhile is made good."""
-    sluice = own_sluice()
-    pinned = Pinned(Shop(sluice, LITTLE))
-    shop = pinned.shop
+    shop, on_main = pinned.shop, news()
     settle(shop)
-    sluice.stop()
-    commit = shop.push(development("main"))
-    ask_flux(shop, "GitRepository", "branch-main")
-    assert _artifact(shop.source()).endswith(commit)
-    pinned.stays()
-    sluice.start()
+    with _down(shop.sluice):
+        commit = shop.push(development(on_main))
+        ask_flux(shop, "GitRepository", "branch-main")
+        assert _artifact(shop.source()).endswith(commit)
+        pinned.stays()
     looked_at(shop, commit, "is pinned to")
     pinned.stays()
     assert shop.contexts(commit) == set()
+    with _down(shop.sluice):
+        shop.owner.close_pull(shop.repository, pinned.number)
+        pinned.stays()
+    follows_again(shop, commit)
+    assert value(shop) == on_main
+
+
+@contextmanager
+def _down(sluice: Sluice) -> Iterator[None]:
+    """The Sluice that all tests share is not there inside."""
     sluice.stop()
-    shop.owner.close_pull(shop.repository, pinned.number)
-    pinned.stays()
-    sluice.start()
-    pinned.follows_again(commit)
-    assert value(shop) == "main"
+    try:
+        yield
+    finally:
+        sluice.start()

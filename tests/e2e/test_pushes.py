@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.harness import TERMINAL, Shop, Sluice, files, kustomization, settings_of, web
+from tests.e2e.harness import ENVIRONMENTS, TERMINAL, Shop, Sluice, kustomization, settings_of
 from tests.servers.gitea_account import Account, Files
 from tests.servers.objects import Objects
 
@@ -25,7 +26,7 @@ LITTLE: Files = {
     "deploy/development/kustomization.yaml": kustomization("settings.yaml"),
     "deploy/development/settings.yaml": settings_of("development"),
 }
-"""One environment with a ConfigMap: it is live as soon as it is applied."""
+"""One environment with a ConfigMap: it is live as soon as it is applied. The fixture `little` has it, enabled."""
 
 
 # What the tests of this folder ask in common.
@@ -123,12 +124,24 @@ def development(n: str) -> Files:
     return {"deploy/development/settings.yaml": settings_of("development", n=n)}
 
 
-@pytest.fixture
-def little(sluice: Sluice) -> Shop:
-    """A repository with development only, which is enabled."""
-    shop = Shop(sluice, LITTLE)
-    shop.enable(["development"])
-    return shop
+def news() -> str:
+    """What no test has said before: in a repository that others had, only that is a change."""
+    return f"n-{uuid.uuid4().hex[:8]}"
+
+
+def readme() -> Files:
+    """A change of what development is not made of."""
+    return {"README.md": f"# Shop\n\n{news()}\n"}
+
+
+def is_clean(shop: Shop) -> bool:
+    """Whether the next test may have this repository: development is live at main's head, and nothing else is left."""
+    settle(shop)
+    requests = list(shop.owner.pages(f"/repos/{shop.repository}/pulls", state="open"))
+    kept = [name for name in shop.owner.branches(shop.repository) if name.startswith("sluice/")]
+    source = shop.kustomization("development")["spec"]["sourceRef"]["name"]
+    at_head = source == "branch-main" and shop.live("development") == shop.head()
+    return at_head and len(requests) == 1 and not kept
 
 
 # The tests.
@@ -146,23 +159,25 @@ def held(sluice: Sluice) -> Iterator[None]:
 
 def test_two_quick_pushes(little: Shop) -> None:
     """The newest wins, and the other one says what overtook it."""
+    last = news()
     with held(little.sluice):
-        older, newer = little.push(development("1")), little.push(development("2"))
+        older, newer = little.push(development(news())), little.push(development(last))
     assert little.ended(newer, "development")[0] == "success"
     little.ended(older, "development")
     settle(little)
     assert one_end(little, older, "development") == ("skipped", f"Superseded by {newer[:7]}")
     assert one_end(little, newer, "development")[0] == "success"
-    assert (little.live("development"), value(little)) == (newer, "2")
+    assert (little.live("development"), value(little)) == (newer, last)
 
 
 def test_pushes_as_fast_as_they_come(little: Shop) -> None:
     """Whatever Sluice made of each on the way, each has one end, and the newest is live."""
-    commits = [little.push(development(str(n))) for n in range(6)]
+    said = [news() for _ in range(4)]
+    commits = [little.push(development(each)) for each in said]
     assert little.ended(commits[-1], "development")[0] == "success"
     settle(little)
     assert one_end(little, commits[-1], "development")[0] == "success"
-    assert (little.live("development"), value(little)) == (commits[-1], "5")
+    assert (little.live("development"), value(little)) == (commits[-1], said[-1])
     for each in commits[:-1]:
         state, text = one_end(little, each, "development")
         assert state == "success" or text.startswith("Superseded by "), text
@@ -170,11 +185,12 @@ def test_pushes_as_fast_as_they_come(little: Shop) -> None:
 
 def test_two_quick_pushes_of_equal_inputs(little: Shop) -> None:
     """The second changes nothing that development is made of: the first goes live as a part of it."""
+    change = news()
     little.plane.stop_source_controller()
     try:
-        older = little.push(development("1"))
+        older = little.push(development(change))
         little.pending(older, "development", "Reconciling")
-        newer = little.push({"README.md": "# Shop\n\nMore.\n"})
+        newer = little.push(readme())
         looked_at(little, newer)
     finally:
         little.plane.start_source_controller()
@@ -184,13 +200,14 @@ def test_two_quick_pushes_of_equal_inputs(little: Shop) -> None:
     assert text.startswith(f"Live as part of {newer[:7]}")
     assert one_end(little, older, "development") == (state, text)
     assert little.contexts(newer) == set()
-    assert (little.live("development"), value(little)) == (newer, "1")
+    assert (little.live("development"), value(little)) == (newer, change)
 
 
 def test_equal_inputs_that_come_at_once(little: Shop) -> None:
     """Sluice learns of both together: the change is live in the end, and says so on the commit that made it."""
+    change = news()
     with held(little.sluice):
-        older, newer = little.push(development("1")), little.push({"README.md": "# Shop\n\nMore.\n"})
+        older, newer = little.push(development(change)), little.push(readme())
     state, text = little.ended(older, "development")
     settle(little)
     assert one_end(little, older, "development") == (state, text)
@@ -198,65 +215,67 @@ def test_equal_inputs_that_come_at_once(little: Shop) -> None:
     assert text.startswith(f"Live as part of {newer[:7]}")
     if little.statuses(newer, "development"):
         assert one_end(little, newer, "development")[0] == "success"
-    assert (little.live("development"), value(little)) == (newer, "1")
+    assert (little.live("development"), value(little)) == (newer, change)
 
 
 def test_a_readme_moves_flux_and_nothing_else(little: Shop) -> None:
     """No deployment and no status, although Flux applies the commit."""
     before = deployments(little)
-    commit = little.push({"README.md": "# Shop\n\nMore.\n"})
+    commit = little.push(readme())
     looked_at(little, commit, "nothing that development is made of changed")
     ask_flux(little, "GitRepository", "branch-main")
     little.until(lambda: little.live("development") == commit, "Flux has applied the README's commit")
     settle(little)
     assert little.contexts(commit) == set()
     assert deployments(little) == before
-    after = little.push(development("1"))
+    after = little.push(development(news()))
     assert little.ended(after, "development")[0] == "success"
 
 
 def test_a_shared_base_rolls_out_to_all_that_use_it(sluice: Sluice) -> None:
     """It lies outside of every environment's path; the one that does not use it hears nothing."""
-    alone = {"deploy/production/kustomization.yaml": kustomization("settings.yaml")}
-    shop = Shop(sluice, files() | alone)
+    start = {"deploy/base/kustomization.yaml": kustomization("settings.yaml")}
+    start["deploy/base/settings.yaml"] = settings_of("all", n="1")
+    start |= {f"deploy/{each}/kustomization.yaml": kustomization("../base") for each in ENVIRONMENTS}
+    start["deploy/production/kustomization.yaml"] = kustomization("settings.yaml")
+    start["deploy/production/settings.yaml"] = settings_of("production")
+    shop = Shop(sluice, start)
     shop.enable()
-    commit = shop.push({"deploy/base/web.yaml": web("web:2")})
+    commit = shop.push({"deploy/base/settings.yaml": settings_of("all", n="2")})
     for each in ("development", "staging"):
         assert shop.ended(commit, each)[0] == "success"
-        made = shop.in_target(each, "Deployment", "web")
-        assert made is not None
-        assert made["spec"]["template"]["spec"]["containers"][0]["image"] == "web:2"
+        assert value(shop, each) == "2"
     looked_at(shop, commit, count=3)
     settle(shop)
     assert shop.contexts(commit) == {"sluice/development", "sluice/staging"}
-    assert shop.in_target("production", "Deployment", "web") is None
+    assert value(shop, "production") is None
 
 
 def test_a_force_push_back_to_an_older_commit(little: Shop) -> None:
     """Also an old commit is news when the branch goes back to it."""
     old = little.head()
-    before = little.statuses(old, "development")
-    new = little.push(development("1"))
+    before, was, made = little.statuses(old, "development"), value(little), len(deployments(little))
+    new = little.push(development(news()))
     assert little.ended(new, "development")[0] == "success"
     little.owner.move_branch(little.repository, "main", old)
-    little.until(lambda: len(deployments(little)) == 3, "a deployment of the older commit")
+    little.until(lambda: len(deployments(little)) == made + 2, "a deployment of the older commit")
     settle(little)
     said = little.statuses(old, "development")
     assert said[: len(before)] == before
     assert [state for state, _ in said[len(before) :] if state in TERMINAL] == ["success"]
     assert said[-1][0] == "success"
-    assert (little.live("development"), value(little)) == (old, None)
+    assert (little.live("development"), value(little)) == (old, was)
     assert one_end(little, new, "development")[0] == "success"
 
 
 def test_a_force_push_while_flux_is_slow(little: Shop) -> None:
     """What was taken back before it went live is superseded by what took its place."""
-    old = little.head()
+    old, last = little.head(), news()
     little.plane.stop_source_controller()
     try:
-        new = little.push(development("1"))
+        new = little.push(development(news()))
         little.pending(new, "development", "Reconciling")
-        other = little.owner.force_push(little.repository, "main", development("2"), onto=old)
+        other = little.owner.force_push(little.repository, "main", development(last), onto=old)
         little.pending(other, "development")
     finally:
         little.plane.start_source_controller()
@@ -265,16 +284,17 @@ def test_a_force_push_while_flux_is_slow(little: Shop) -> None:
     settle(little)
     assert one_end(little, new, "development") == ("skipped", f"Superseded by {other[:7]}")
     assert one_end(little, other, "development")[0] == "success"
-    assert (little.live("development"), value(little)) == (other, "2")
+    assert (little.live("development"), value(little)) == (other, last)
 
 
 def test_a_force_push_to_an_unrelated_commit(little: Shop) -> None:
     """The branch has nothing in common with what was live."""
-    commit = _push_unrelated(little.owner, little.repository, {**LITTLE, **development("1")})
+    last = news()
+    commit = _push_unrelated(little.owner, little.repository, {**LITTLE, **development(last)})
     assert little.ended(commit, "development")[0] == "success"
     settle(little)
     assert one_end(little, commit, "development")[0] == "success"
-    assert (little.live("development"), value(little)) == (commit, "1")
+    assert (little.live("development"), value(little)) == (commit, last)
 
 
 def _push_unrelated(account: Account, repository: str, content: Files) -> str:

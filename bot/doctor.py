@@ -8,10 +8,11 @@ from bot.core.errors import BotError
 from bot.core.ports import Cluster
 from bot.core.sealing import Keyring
 from bot.flux.checking import check
+from bot.forges.github_app import GitHubApp
 from bot.settings import Settings
 from bot.store import connections, credentials, sealed
 from bot.store.database import Database
-from bot.wiring import make_clusters, make_forges
+from bot.wiring import make_apps, make_clusters, make_forges
 
 # What a cluster can live without while somebody sets a project up, but not for good.
 _RED = frozenset({"default_account_missing"})
@@ -109,6 +110,26 @@ async def _forges(settings: Settings) -> AsyncIterator[Finding]:
             advice = f"set SLUICE_{name.upper()}_GIT_TOKEN to a read-only token for private repositories"
             yield Finding(f"{name} for Flux", Level.OK, "only public repositories can be fetched", advice)
         await forge.close()
+    for name, app in make_apps(settings).items():
+        yield await app_finding(name, app)
+        await app.close()
+
+
+async def app_finding(forge: str, app: GitHubApp) -> Finding:
+    """Whether the App has what tokens for Flux, check runs and their buttons need; the last two can be done without."""
+    what = f"{forge} App"
+    try:
+        found = await app.registered()
+    except BotError as error:
+        return Finding(what, Level.FAILED, str(error), f"check SLUICE_{forge.upper()}_APP_ID and _APP_PRIVATE_KEY")
+    if "contents" not in found.permissions:
+        return Finding(what, Level.FAILED, "may not read contents: Flux gets no token", "give it Contents: read-only")
+    if found.permissions.get("checks") != "write":
+        advice = "give it Checks: read and write (docs/credentials.md)"
+        return Finding(what, Level.WARNING, "may not write checks: deployments are shown as statuses", advice)
+    if "check_run" not in found.events:
+        return Finding(what, Level.WARNING, "is not told when a button is pressed", "subscribe it to Check run")
+    return Finding(what, Level.OK, "gives Flux its tokens, and shows check runs with buttons")
 
 
 async def _cluster(cluster: Cluster) -> list[Finding]:

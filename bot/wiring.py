@@ -187,7 +187,7 @@ def make_credentials(
         forges=forges,
         clusters=clusters,
         settings=settings.forges,
-        apps=_apps(settings),
+        apps=dict[str, Issuer](make_apps(settings)),
         connections=make_connections(settings, store, forges),
         as_token=_as_token(settings),
     )
@@ -214,7 +214,8 @@ def _as_token(settings: Settings) -> Callable[[str, str], Forge]:
     return lambda name, token: registry.forges()[name](settings.forges[name].url, token)
 
 
-def _apps(settings: Settings) -> dict[str, Issuer]:
+def make_apps(settings: Settings) -> dict[str, GitHubApp]:
+    """The Apps that make Flux's tokens, by the names of their forges."""
     return {
         name: GitHubApp(each.url, each.app_id, each.app_private_key)
         for name, each in settings.forges.items()

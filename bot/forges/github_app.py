@@ -28,6 +28,13 @@ class _Repo(msgspec.Struct):
     full_name: str
 
 
+class Registered(msgspec.Struct, frozen=True):
+    """What the App was registered with: its rights by their names, and the events that it is told."""
+
+    permissions: dict[str, str] = {}
+    events: list[str] = []
+
+
 class _Token(msgspec.Struct):
     token: str
     expires_at: datetime
@@ -74,6 +81,11 @@ class GitHubApp:
             if known is None or self._now() >= known.half_life:
                 known = self._issued[repository] = await self._issue(repository)
             return known
+
+    async def registered(self) -> Registered:
+        """What GitHub says of the App; BotError when it does not know the key, or cannot be reached."""
+        answer = await self._http.request("GET", "/app", authorization=self._signed())
+        return answer.checked().read(Registered)
 
     def forget(self, repository: str) -> None:
         """Ask for a new token next time: the forge refused this one."""

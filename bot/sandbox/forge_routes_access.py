@@ -59,6 +59,7 @@ class AccessRoutes:
         add("DELETE", "/{id}", self._delete_key)
         router.add("GET", "/meta", lambda request: Reply(200, {"ssh_keys": [self.host_key]}))
         router.add("GET", "/orgs/{org}/teams/{team}/memberships/{login}", self._membership)
+        router.add("GET", "/app", self._registered)
         router.add("GET", "/repos/{owner}/{repo}/installation", self._installation)
         router.add("POST", "/app/installations/{id}/access_tokens", self._access_token)
         router.add("POST", "/login/oauth/access_token", self._oauth_token)
@@ -128,6 +129,11 @@ class AccessRoutes:
         if not claims["iat"] <= now < claims["exp"] or claims["exp"] - claims["iat"] > LONGEST_JWT:
             raise Refusal(401, "'Expiration time' claim ('exp') is too far in the future, or past")
         return app
+
+    def _registered(self, request: Request) -> Reply:
+        app = self._app(request)
+        events = app.hook.events if app.hook else []
+        return Reply(200, {"id": int(app.id), "permissions": dict(app.permissions), "events": list(events)})
 
     def _installation(self, request: Request) -> Reply:
         app, name = self._app(request), f"{request.params['owner']}/{request.params['repo']}".lower()

@@ -5,10 +5,12 @@ import msgspec
 import pytest
 
 from bot.core.calls import Call
+from bot.core.checks import Level
 from bot.core.deployments import Phase
 from bot.core.errors import BotError
 from bot.core.events import Pressed
 from bot.core.ports import Check
+from bot.doctor import app_finding
 from bot.forges.github import BUTTONS
 from bot.forges.github_app import GitHubApp
 from bot.forges.github_checks import ACTIONS, RIGHTS, CheckRuns
@@ -26,18 +28,18 @@ LOST = (BotError, AssertionError)  # as the transport tells that an answer broke
 class Bench:
     """A repository, and an App that is installed on it."""
 
-    def __init__(self, tmp_path, rights, *, install: bool = True) -> None:
+    def __init__(self, tmp_path, rights, *, install: bool = True, hook: str = "") -> None:
         self.sandbox = SandboxForge(GitStore(tmp_path), url=URL)
         self.repo = self.sandbox.create_repository("acme", "web", {"README.md": b"x"})
         self.sha = self.sandbox.head(self.repo) or ""
-        self.sandbox.add_app(APP, PUBLIC_PEM, rights)
+        self.sandbox.add_app(APP, PUBLIC_PEM, rights, hook)
         if install:
             self.sandbox.install_app(APP, self.repo)
         transport = httpx2.ASGITransport(self.sandbox.app, raise_app_exceptions=False)
-        client = lambda: Client(URL, transport=transport, limits=Limits(attempts=1))  # noqa: E731
+        self.client = lambda: Client(URL, transport=transport, limits=Limits(attempts=1))
         self.now = 0.0
-        app = GitHubApp(URL, APP, PEM, rights=RIGHTS, client=client())
-        self.checks = CheckRuns(client(), app, clock=lambda: self.now)
+        self.app = GitHubApp(URL, APP, PEM, rights=RIGHTS, client=self.client())
+        self.checks = CheckRuns(self.client(), self.app, clock=lambda: self.now)
 
     async def show(self, phase: Phase, number: int, *, asks: bool = False) -> bool:
         check = Check(context=NAME, phase=phase, text=f"said {number}", key=f"d:{number}", asks=asks, report="- …")
@@ -229,3 +231,33 @@ def test_run_again() -> None:
     payload["check_run"]["name"] = "sluice/shop/production"
     [call] = calls_of(parse("github/check_run", payload))
     assert (call.kind, call.name, call.arguments["environment"]) == ("work", "again", "shop/production")
+
+
+@pytest.mark.parametrize(
+    ("rights", "hook", "level", "found"),
+    [
+        ({"checks": "write"}, "", Level.FAILED, "may not read contents"),
+        ({"contents": "read"}, "", Level.WARNING, "deployments are shown as statuses"),
+        ({"contents": "read", "checks": "read"}, "", Level.WARNING, "deployments are shown as statuses"),
+        ({"contents": "read", "checks": "write"}, "", Level.WARNING, "not told when a button is pressed"),
+        ({"contents": "read", "checks": "write"}, "http://sluice.example", Level.OK, "check runs with buttons"),
+    ],
+)
+async def test_what_doctor_says_of_the_app(tmp_path, rights, hook, level, found) -> None:
+    """By what GitHub says that it was registered with."""
+    bench = Bench(tmp_path, rights, hook=hook)
+    told = await app_finding("github", bench.app)
+    assert told.level is level
+    assert found in told.found
+    assert bool(told.advice) is (level is not Level.OK)
+    bench.sandbox.close()
+
+
+async def test_what_doctor_says_of_another_key(tmp_path) -> None:
+    """GitHub does not know it: both settings are named, the key is not."""
+    bench = Bench(tmp_path, {"contents": "read"})
+    app = GitHubApp(URL, "4711", PEM, client=bench.client())
+    told = await app_finding("github", app)
+    assert told.level is Level.FAILED
+    assert told.advice == "check SLUICE_GITHUB_APP_ID and _APP_PRIVATE_KEY"
+    bench.sandbox.close()

@@ -175,9 +175,9 @@ class Reporter:
             ours = await leases.owned(tx.session, row)
             if ours is None:
                 raise TemporaryError("another worker reports this")
-            ours.reason, ours.sent_at, ours.due_at = reason, tx.now, None
-            if ours.nudged == row.nudged:  # else there is news to tell, and it stays queued
-                ours.status = status
+            ours.reason, ours.sent_at = reason, tx.now
+            if ours.nudged == row.nudged:  # else there is news to tell: it stays queued, and due for whoever comes next
+                ours.status, ours.due_at = status, None
             for name, value in facts.items():
                 setattr(ours, name, value)
             following = await outbox.after(tx.session, ours)

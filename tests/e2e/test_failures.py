@@ -1,16 +1,19 @@
 """What goes wrong in an environment, and what people read about it: the cases of design section 3, in Flux's words.
 
-All cases are played at the same time, each in a repository of its own, because most of their time is Flux's.
+Most of their time is Flux's, and an enabled repository costs most of the rest: cases are played one after the other
+in one repository, and several repositories at the same time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import base64
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import pytest
 
+from bot.flux.cluster import MANAGER
 from tests.e2e.harness import Shop, Sluice, config, files, kustomization, settings_of, web
 from tests.servers.objects import Object, condition
 
@@ -31,6 +34,7 @@ class Outcome:
     state: str
     text: str
     fix: str = ""
+    live: str | None = None  # when the fix had ended: the next case goes on in the same repository
 
     @property
     def fixed(self) -> list[str]:
@@ -38,63 +42,61 @@ class Outcome:
         return [state for state, _ in self.shop.statuses(self.fix, DEV)]
 
 
-def one_environment(sluice: Sluice, name: str, **fields: str) -> Shop:
+def one_environment(sluice: Sluice, **fields: str) -> Shop:
     """A repository with development alone, enabled."""
-    shop = Shop(sluice, {**files([DEV]), ".sluice.yaml": config(DEV, **fields)}, name=name)
+    shop = Shop(sluice, {**files([DEV]), ".sluice.yaml": config(DEV, **fields)})
     shop.enable([DEV])
     return shop
 
 
-def said(shop: Shop, bad: str, fix: str = "", seconds: float = LONG) -> Outcome:
-    """The outcome of a commit once it has one; then the fix's."""
-    state, text = shop.ended(bad, DEV, seconds)
-    return Outcome(shop, bad, state, text, fix)
+def said(shop: Shop, bad: str) -> Outcome:
+    """The outcome of a commit once it has one."""
+    state, text = shop.ended(bad, DEV, LONG)
+    return Outcome(shop, bad, state, text)
 
 
 def mended(outcome: Outcome, changes: dict[str, str | None]) -> Outcome:
     """Push a fix and wait for its end."""
-    fix = outcome.shop.push(changes, message="Mend it")
+    return _lived(outcome, outcome.shop.push(changes, message="Mend it"))
+
+
+def _lived(outcome: Outcome, fix: str) -> Outcome:
     outcome.shop.ended(fix, DEV)
-    return Outcome(outcome.shop, outcome.bad, outcome.state, outcome.text, fix)
+    return replace(outcome, fix=fix, live=outcome.shop.live(DEV))
 
 
-# The cases: each plays in a new repository.
+# The cases: each leaves its repository as good as it was.
 
 
-def wrong_path(sluice: Sluice) -> Outcome:
+def wrong_path(shop: Shop) -> Outcome:
     """The folder goes, and comes back."""
-    shop = one_environment(sluice, "path")
     bad = shop.push({f"{FOLDER}/kustomization.yaml": None, f"{FOLDER}/settings.yaml": None})
     back = {name: text for name, text in files([DEV]).items() if name.startswith(FOLDER)}
     return mended(said(shop, bad), dict(back))
 
 
-def build_error(sluice: Sluice) -> Outcome:
+def build_error(shop: Shop) -> Outcome:
     """A resource that is not there."""
-    shop = one_environment(sluice, "build")
     bad = shop.push({f"{FOLDER}/kustomization.yaml": kustomization("../base", "nowhere.yaml")})
-    return mended(said(shop, bad), {f"{FOLDER}/kustomization.yaml": kustomization("../base")})
+    return mended(said(shop, bad), {f"{FOLDER}/kustomization.yaml": kustomization("../base", "settings.yaml")})
 
 
-def not_accepted(sluice: Sluice) -> Outcome:
+def not_accepted(shop: Shop) -> Outcome:
     """An object that the API server does not take: Flux tries again, and the second failure is final."""
-    shop = one_environment(sluice, "invalid")
     bad = shop.push({"deploy/base/web.yaml": web().replace("app: web", "app: Not valid!", 1)})
     return mended(said(shop, bad), {"deploy/base/web.yaml": web("web:2")})
 
 
-def missing_namespace(sluice: Sluice) -> Outcome:
+def missing_namespace(shop: Shop) -> Outcome:
     """Somebody deleted the target namespace; `/enable` makes it again."""
-    shop = one_environment(sluice, "namespace")
     target = shop.target(DEV)
     shop.plane.operator.delete("Namespace", target)
     shop.plane.admin.wait_gone("Namespace", target, seconds=60)
     return enabled_again(shop)
 
 
-def missing_rights(sluice: Sluice) -> Outcome:
+def missing_rights(shop: Shop) -> Outcome:
     """Somebody deleted the account's binding; `/enable` makes it again."""
-    shop = one_environment(sluice, "rights")
     shop.plane.operator.delete("RoleBinding", f"sluice-{DEV}", shop.target(DEV))
     return enabled_again(shop)
 
@@ -119,66 +121,93 @@ def after_enable(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def unhealthy(sluice: Sluice) -> Outcome:
+def unhealthy(shop: Shop) -> Outcome:
     """No node can take the Deployment's Pod; the timeout is the environment's own."""
-    shop = one_environment(sluice, "unhealthy", timeout="30s")
     bad = shop.push({"deploy/base/web.yaml": web("web:2", impossible=True)})
     return mended(said(shop, bad), {"deploy/base/web.yaml": web("web:3")})
 
 
-def unhealthy_for_long(sluice: Sluice) -> Outcome:
+def unhealthy_for_long(shop: Shop) -> Outcome:
     """The fix comes while Flux still waits for the bad release to get healthy."""
-    shop = one_environment(sluice, "slow", timeout="5m")
     bad = shop.push({"deploy/base/web.yaml": web("web:2", impossible=True)})
     shop.until(lambda: "health checks" in _healthy(shop).get("message", ""), "Flux waits for health")
     fix = shop.push({"deploy/base/web.yaml": web("web:3")})
-    shop.ended(fix, DEV)
-    return said(shop, bad, fix)
+    return _lived(said(shop, bad), fix)
 
 
-def suspended(sluice: Sluice) -> Outcome:
+def suspended(shop: Shop) -> Outcome:
     """Somebody suspended the Kustomization, and resumes it before the next push."""
-    shop = one_environment(sluice, "suspended")
     shop.suspend(DEV)
     outcome = said(shop, shop.push({f"{FOLDER}/settings.yaml": settings_of(DEV, colour="red")}))
     shop.suspend(DEV, on=False)
     return mended(outcome, {f"{FOLDER}/settings.yaml": settings_of(DEV, colour="green")})
 
 
-def revoked_token(sluice: Sluice) -> Outcome:
-    """The token that Flux fetches with is revoked in Gitea; the operator sets another, and `/enable` writes it."""
-    bot = sluice.gitea.bot
-    settings = {"SLUICE_GITEA_GIT_TOKEN": bot.create_token(sluice.webhook_secret, ["read:repository"])}
-    with Sluice(sluice.plane, sluice.gitea, settings) as own:
-        shop = one_environment(own, "revoked")
-        bot.revoke_token(sluice.webhook_secret)
-        outcome = said(shop, shop.push({f"{FOLDER}/settings.yaml": settings_of(DEV, colour="red")}))
-        own.stop()
-        own.settings["SLUICE_GITEA_GIT_TOKEN"] = sluice.gitea.git_token
-        own.start()
-        return mended(after_enable(outcome), {f"{FOLDER}/settings.yaml": settings_of(DEV, colour="green")})
+def revoked_token(shop: Shop) -> Outcome:
+    """The operator's old token, which Flux fetches with, is revoked in Gitea; `/enable` writes the new one."""
+    bot, name = shop.gitea.bot, f"flux-{shop.name}"
+    _written(shop, bot.create_token(name, ["read:repository"]))
+    bot.revoke_token(name)
+    return enabled_again(shop)
 
 
-CASES: tuple[Callable[[Sluice], Outcome], ...] = (
-    *(missing_namespace, missing_rights, not_accepted),  # the slow ones begin
-    *(unhealthy, unhealthy_for_long, revoked_token, wrong_path, build_error, suspended),
+def _written(shop: Shop, token: str) -> None:
+    """Flux's Secret as a Sluice writes it whose operator has this token."""
+    secret = shop.plane.get("Secret", shop.source()["spec"]["secretRef"]["name"], shop.namespace)
+    assert secret is not None
+    metadata = {each: secret["metadata"].get(each) for each in ("name", "namespace", "labels", "annotations")}
+    data = {**secret["data"], "password": base64.b64encode(token.encode()).decode()}
+    shop.plane.admin.apply({**secret, "metadata": metadata, "data": data}, manager=MANAGER)
+
+
+Case = Callable[[Shop], Outcome]
+
+
+@dataclass(frozen=True)
+class Play:
+    """Cases that are played one after the other in one repository, whose environment has these fields."""
+
+    cases: tuple[Case, ...]
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    def begin(self, sluice: Sluice, ends: Mapping[Case, Future[Outcome]]) -> None:
+        """Play all; after one that went wrong the next gets a new repository."""
+        shop: Shop | None = None
+        for case in self.cases:
+            try:
+                shop = shop or one_environment(sluice, **self.fields)
+                end = case(shop)
+                shop = shop if end.live == end.fix else None
+                ends[case].set_result(end)
+            except Exception as error:
+                ends[case].set_exception(error)
+                shop = None
+
+
+PLAYS = (
+    Play((missing_rights, unhealthy), {"timeout": "30s"}),
+    Play((missing_namespace, revoked_token)),
+    Play((wrong_path, build_error, suspended, not_accepted, unhealthy_for_long), {"timeout": "5m"}),
 )
+CASES = tuple(case for play in PLAYS for case in play.cases)
 
 
 class Cases:
     """All cases, under way."""
 
     def __init__(self, sluice: Sluice, pool: ThreadPoolExecutor) -> None:
-        self._under_way: dict[str, Future[Outcome]] = {case.__name__: pool.submit(case, sluice) for case in CASES}
+        self._ends: dict[Case, Future[Outcome]] = {case: Future() for case in CASES}
+        for each in PLAYS:
+            pool.submit(each.begin, sluice, self._ends)
 
-    def __getitem__(self, case: Callable[[Sluice], Outcome]) -> Outcome:
-        return self._under_way[case.__name__].result()
+    def __getitem__(self, case: Case) -> Outcome:
+        return self._ends[case].result()
 
 
 @pytest.fixture(scope="module")
 def cases(sluice: Sluice) -> Iterator[Cases]:
     """They begin with the first test, and each test waits for its own."""
-    with ThreadPoolExecutor(len(CASES)) as pool:
+    with ThreadPoolExecutor(len(PLAYS)) as pool:
         yield Cases(sluice, pool)
 
 
@@ -211,7 +240,7 @@ def test_what_the_api_server_refuses(cases: Cases) -> None:
 
 
 @pytest.mark.parametrize("case", [missing_namespace, missing_rights], ids=lambda case: str(case.__name__))
-def test_missing_namespace_or_rights(cases: Cases, case: Callable[[Sluice], Outcome]) -> None:
+def test_missing_namespace_or_rights(cases: Cases, case: Case) -> None:
     """Both read the same in Kubernetes: the account is refused."""
     found = cases[case]
     assert found.state == "failure"
@@ -253,11 +282,11 @@ def test_revoked_token(cases: Cases) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.__name__))
-def test_a_fix_ends_green_without_a_red_flash(cases: Cases, case: Callable[[Sluice], Outcome]) -> None:
+def test_a_fix_ends_green_without_a_red_flash(cases: Cases, case: Case) -> None:
     """The fix's commit goes from pending to success; the bad one keeps its one last word."""
     found = cases[case]
     assert found.fixed == ["pending"] * (len(found.fixed) - 1) + ["success"]
-    assert found.shop.live(DEV) == found.fix
+    assert found.live == found.fix
     ends = [state for state, _ in found.shop.statuses(found.bad, DEV) if state != "pending"]
     again = case in (missing_namespace, missing_rights, revoked_token)  # `/enable` deployed the same commit once more
     assert ends == [found.state, *(["success"] if again else [])]

@@ -94,21 +94,17 @@ def _fingerprint(shop: Shop) -> dict[str, tuple[object, ...]]:
 # The way there.
 
 
-def test_a_requests_head_is_pinned(little: Shop) -> None:
-    """Development gets a source of its own, and is switched to it only after that holds the commit."""
+def test_a_requests_head_is_pinned_until_the_merge(little: Shop) -> None:
+    """Development gets a source of its own, and is switched to it only after that holds the commit.
+
+    The merge unpins it: it follows main again, and its workloads are the same.
+    """
     shop, text = little, news()
-    main = shop.push(WEB)
-    assert shop.ended(main, "development")[0] == "success"
+    assert shop.ended(shop.push(WEB), "development")[0] == "success"
     before = {each: _uid(shop, *each) for each in (("ConfigMap", "settings"), ("Deployment", "web"))}
     number = shop.pull(development(text), branch=f"topic-{text}")
     head = shop.head(f"topic-{text}")
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        source = pool.submit(_seen, shop, "GitRepository", OWN, lambda each: _artifact(each).endswith(head))
-        switch = pool.submit(_seen, shop, "Kustomization", "development", lambda each: _live_by(each, OWN, head))
-        shop.say(number, "/deploy development", by=shop.writer)
-        state, _ = shop.ended(head, "development")
-        sources, switches = source.result(), switch.result()
-    assert state == "success"
+    sources, switches = _pinning(shop, number, head)
     assert sources[-1]["spec"]["ref"] == {"branch": f"topic-{text}", "commit": head}
     assert sources[-1]["metadata"]["annotations"]["sluice/deployment"] == str(len(deployments(shop)))
     switched = next(each for each in switches if each["spec"]["sourceRef"]["name"] == OWN)
@@ -120,8 +116,21 @@ def test_a_requests_head_is_pinned(little: Shop) -> None:
     assert one_end(shop, head, "development")[0] == "success"
     assert f"pinned to #{number}" in shop.answered(number, "✓ `/deploy development`")
     assert len(shop.answers(number)) == 1
-    shop.owner.close_pull(shop.repository, number)
-    follows_again(shop, main)
+    follows_again(shop, shop.owner.merge_pull(shop.repository, number))
+    assert {each: _uid(shop, *each) for each in before} == before
+    assert value(shop) == text
+    after = shop.push(development(news()))
+    assert shop.ended(after, "development")[0] == "success"
+
+
+def _pinning(shop: Shop, number: int, head: str) -> tuple[list[Object], list[Object]]:
+    """Pin development to a request's head: every version of its own source and of its Kustomization on the way."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        source = pool.submit(_seen, shop, "GitRepository", OWN, lambda each: _artifact(each).endswith(head))
+        switch = pool.submit(_seen, shop, "Kustomization", "development", lambda each: _live_by(each, OWN, head))
+        shop.say(number, "/deploy development", by=shop.writer)
+        assert shop.ended(head, "development")[0] == "success"
+        return source.result(), switch.result()
 
 
 def _seen(shop: Shop, kind: str, name: str, last: Callable[[Object], bool]) -> list[Object]:
@@ -249,17 +258,6 @@ def test_a_rewritten_branch_is_kept(pinned: Pinned) -> None:
 
 
 # The way back.
-
-
-def test_a_merge_unpins(pinned: Pinned) -> None:
-    """Development follows main again, at the merge, and its workloads are the same."""
-    shop, uid = pinned.shop, _uid(pinned.shop, "ConfigMap", "settings")
-    merged = shop.owner.merge_pull(shop.repository, pinned.number)
-    follows_again(shop, merged)
-    assert value(shop) == pinned.text
-    assert _uid(shop, "ConfigMap", "settings") == uid
-    after = shop.push(development(news()))
-    assert shop.ended(after, "development")[0] == "success"
 
 
 def test_the_gate_holds_while_sluice_is_down(pinned: Pinned) -> None:

@@ -135,6 +135,27 @@ async def test_a_deployment_does_not_take_the_pin_back(world: World) -> None:
     assert not any(each["manager"] == "kubectl-edit" and "f:commit" in str(each) for each in owners)
 
 
+async def test_going_back_takes_the_pin_back(world: World) -> None:
+    """A rollback stops at another hand's pin like any deployment; an admin's word takes it over."""
+    head = await pinned(world)
+    newer = world.push(says("newer"), branch="topic")
+    await world.settled()
+    await world.comment("/deploy development")
+    world.may_end_twice = True
+    move(world, world.push(says("unapproved"), branch="topic"))
+    await told(world, newer)
+    await world.comment(f"/rollback development {head}")
+    assert world.states(head)[-1] == "failure"
+    assert "kubectl-edit" in world.statuses(head)[-1]
+    await world.comment(f"/rollback development {head} --take-over", by="maia")
+    assert (await world.results("rollback"))[-1] == ("refused", "not_permitted")
+    await world.comment(f"/rollback development {head} --take-over", by="alice")
+    assert world.states(head)[-1] == "success"
+    assert world.live() == "topic"
+    [taken] = [row for row in await world.deployments(head) if row.take_over]
+    assert (taken.trigger, taken.status) == ("rollback", "succeeded")
+
+
 async def test_enabling_takes_back_what_conflicts(world: World) -> None:
     """Another hand's field stops `/enable`, which names it; with an admin's word it is ours again, and told."""
     await world.enabled("development")

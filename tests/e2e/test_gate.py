@@ -225,7 +225,7 @@ def _withstand(attack: Attack, fortress: Fortress, words: str) -> Exception | No
     """Make the attack, and look at what it did; the next one takes its place."""
     try:
         before = fortress.state()
-        commit = fortress.push(f"{attack.__name__} {words}", attack(fortress))
+        commit = fortress.push(uuid.uuid4().hex, attack(fortress))
         _fails(fortress, commit, "" if attack in CLAIMS else "(Forbidden)", words)
         assert fortress.state() == before
     except Exception as error:

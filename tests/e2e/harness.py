@@ -148,11 +148,11 @@ class Sluice:
         self._process.signal(signal.SIGCONT)
 
     def close(self) -> None:
-        """Kill it if it runs, and remove its folder (SLUICE_SERVERS_KEEP=1 keeps it)."""
+        """Kill it if it runs, and remove its folder (E2E_SERVERS_KEEP=1 keeps it)."""
         self._process.stop()
         with contextlib.suppress(ValueError):
             running.remove(self)
-        if not os.environ.get("SLUICE_SERVERS_KEEP"):
+        if not os.environ.get("E2E_SERVERS_KEEP"):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     # What an operator does with it.

@@ -567,7 +567,7 @@ def _program(pid: str) -> str:
 def test_a_cluster_can_be_handed_in(control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the user's own kubeconfig nothing is started, and users come from the cluster itself."""
     monkeypatch.setenv("KUBECONFIG", str(control_plane.admin_kubeconfig))
-    monkeypatch.setenv("SLUICE_E2E_KUBECONFIG", "1")
+    monkeypatch.setenv("E2E_KUBECONFIG", "1")
     with ControlPlane() as handed_in:
         assert handed_in.url == control_plane.url
         sluice = Objects(handed_in.sluice_kubeconfig)
@@ -595,7 +595,7 @@ def test_several_threads_may_begin_with_a_client(
 
 def test_without_go_the_build_says_what_is_missing(tmp_path: Path) -> None:
     """Exit code 2, and how to go on."""
-    env = {**os.environ, "SLUICE_SERVERS_CACHE": str(tmp_path / "cache"), "PATH": "/nowhere"}
+    env = {**os.environ, "E2E_SERVERS_CACHE": str(tmp_path / "cache"), "PATH": "/nowhere"}
     env.pop("KUBEBUILDER_ASSETS", None)
     command = [sys.executable, "-m", "tests.servers.build", "--only", "etcd"]
     done = subprocess.run(command, cwd=CHECKOUT, env=env, capture_output=True, text=True)
@@ -607,7 +607,7 @@ def test_without_go_the_build_says_what_is_missing(tmp_path: Path) -> None:
 def test_ready_made_programs_are_used(tmp_path: Path) -> None:
     """What the folder has is taken from there."""
     (tmp_path / "etcd").write_text("")
-    env = {**os.environ, "SLUICE_SERVERS_CACHE": str(tmp_path / "cache"), "KUBEBUILDER_ASSETS": str(tmp_path)}
+    env = {**os.environ, "E2E_SERVERS_CACHE": str(tmp_path / "cache"), "KUBEBUILDER_ASSETS": str(tmp_path)}
     command = [sys.executable, "-m", "tests.servers.build", "--list"]
     done = subprocess.run(command, cwd=CHECKOUT, env=env, capture_output=True, text=True)
     lines = done.stdout.splitlines()

@@ -118,7 +118,7 @@ NAMES = (*(server.name for server in SERVERS), CRDS)
 
 def cache_folder() -> Path:
     """The folder that built servers are kept in."""
-    if own := os.environ.get("SLUICE_SERVERS_CACHE"):
+    if own := os.environ.get("E2E_SERVERS_CACHE"):
         return Path(own).expanduser().resolve()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser().resolve() / "sluice" / "servers"

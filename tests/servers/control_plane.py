@@ -47,7 +47,7 @@ CONTROLLERS = (
 
 
 class ControlPlane:
-    """One cluster, started and stopped as a whole; with ``SLUICE_E2E_KUBECONFIG=1`` the one that KUBECONFIG names."""
+    """One cluster, started and stopped as a whole; with ``E2E_KUBECONFIG=1`` the one that KUBECONFIG names."""
 
     def __init__(
         self, *, cancel_health_check: bool = True, default_service_account: str = "default", with_policies: bool = True
@@ -90,9 +90,9 @@ class ControlPlane:
             raise
 
     def stop(self) -> None:
-        """Stop everything and remove the folder (SLUICE_SERVERS_KEEP=1 keeps it, with the logs)."""
+        """Stop everything and remove the folder (E2E_SERVERS_KEEP=1 keeps it, with the logs)."""
         self._stop_processes()
-        if not os.environ.get("SLUICE_SERVERS_KEEP"):
+        if not os.environ.get("E2E_SERVERS_KEEP"):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _stop_processes(self) -> None:

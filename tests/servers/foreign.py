@@ -17,11 +17,11 @@ from tests.servers.waiting import until
 
 def kubeconfig() -> Path | None:
     """The user's own kubeconfig, if the tests are told to use it: a KUBECONFIG alone is not enough to write there."""
-    if os.environ.get("SLUICE_E2E_KUBECONFIG") != "1":
+    if os.environ.get("E2E_KUBECONFIG") != "1":
         return None
     named = os.environ.get("KUBECONFIG")
     if not named or not Path(named).is_file():
-        raise StartError("SLUICE_E2E_KUBECONFIG=1 wants KUBECONFIG to name the kubeconfig of the cluster to use")
+        raise StartError("E2E_KUBECONFIG=1 wants KUBECONFIG to name the kubeconfig of the cluster to use")
     return Path(named)
 
 

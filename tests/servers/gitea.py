@@ -113,7 +113,7 @@ class Gitea:
         self.all_doors = all_doors
         self.ssh_port = 0
         self.host_key = ""
-        self.host = host or os.environ.get("SLUICE_E2E_HOST", "127.0.0.1")
+        self.host = host or os.environ.get("E2E_HOST", "127.0.0.1")
         self.url = ""
         self.folder = Path()
         self.git_token = ""
@@ -172,12 +172,12 @@ class Gitea:
             raise
 
     def stop(self) -> None:
-        """Stop the server and remove its folder (SLUICE_SERVERS_KEEP=1 keeps it, with the log)."""
+        """Stop the server and remove its folder (E2E_SERVERS_KEEP=1 keeps it, with the log)."""
         for account in self.accounts.values():
             account.close()
         if self._process:
             self._process.stop()
-        if not os.environ.get("SLUICE_SERVERS_KEEP"):
+        if not os.environ.get("E2E_SERVERS_KEEP"):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def pause(self) -> None:

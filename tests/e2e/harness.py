@@ -241,7 +241,7 @@ def _new_database() -> bytes:
 
 
 def _without(kept: Mapping[str, str]) -> list[str]:
-    """`env -u …`: the tests' own variables are settings that Sluice does not know, and refuses."""
+    """`env -u …`: what somebody has set for a Sluice of their own is not for this one."""
     program = shutil.which("env") or "/usr/bin/env"
     others = [name for name in os.environ if name.startswith("SLUICE_") and name not in kept]
     return [program, *(word for name in others for word in ("-u", name))]

@@ -97,10 +97,10 @@ async def catch_up(tx: Transaction, row: GitopsResource, found: dict[str, Any]) 
 
     Else the next deployments would be older than what runs, by their numbers, and be left alone.
     """
-    if row.environment_id is None:
-        return
-    environment = await tx.session.get_one(Environment, row.environment_id)
-    environment.last_number = max(environment.last_number, number_of(found))
+    number = number_of(found)
+    if number and row.environment_id is not None:  # in one statement: another process may take a number meanwhile
+        older = sa.and_(Environment.id == row.environment_id, Environment.last_number < number)
+        await tx.session.execute(sa.update(Environment).where(older).values(last_number=number))
 
 
 async def broken(tx: Transaction, row: GitopsResource, wish: Wish, found: dict[str, Any], by: str | None) -> None:

@@ -39,6 +39,8 @@ metadata: {name: tests-operator}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: tests-operator}]
 """
+NO_ADDRESSES = ("--metrics-addr=0", "--health-addr=0", "--events-addr=")
+"""Nobody asks a Flux controller in the tests for its metrics, and it tells nobody its events."""
 CONTROLLERS = (
     "namespace-controller,garbage-collector-controller,clusterrole-aggregation-controller,serviceaccount-controller,"
     "deployment-controller,replicaset-controller,statefulset-controller,daemonset-controller,job-controller,"
@@ -312,8 +314,7 @@ class ControlPlane:
 
     def _prepare_kustomize_controller(self, program: Path) -> None:
         env = {"KUBECONFIG": str(self.kubeconfig_for("kustomize-controller")), "RUNTIME_NAMESPACE": "flux-system"}
-        addresses = (f"--{kind}-addr=127.0.0.1:{free_port()}" for kind in ("metrics", "health"))
-        self._add("kustomize-controller", program, *self._flux_arguments(), *addresses, "--events-addr=", env=env)
+        self._add("kustomize-controller", program, *self._flux_arguments(), *NO_ADDRESSES, env=env)
 
     def _flux_arguments(self) -> list[str]:
         arguments = ["--watch-all-namespaces=true", "--log-level=info", "--requeue-dependency=2s", "--concurrent=16"]

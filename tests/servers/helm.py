@@ -20,9 +20,9 @@ from typing import Any, Self
 import yaml
 
 from tests.servers import build
-from tests.servers.control_plane import ControlPlane
+from tests.servers.control_plane import NO_ADDRESSES, ControlPlane
 from tests.servers.objects import Object, Objects
-from tests.servers.processes import GO, Process, free_port
+from tests.servers.processes import GO, Process
 
 NAME = "helm-controller"
 FLUX = "system:serviceaccounts:flux-system"
@@ -50,8 +50,7 @@ class HelmFlux:
         handler = functools.partial(_Quiet, directory=str(self._folder))
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         program = build.ensure((NAME,))[NAME]
-        arguments = ["--watch-all-namespaces=true", "--requeue-dependency=2s", "--events-addr=", "--concurrent=4"]
-        arguments += [f"--{kind}-addr=127.0.0.1:{free_port()}" for kind in ("metrics", "health")]
+        arguments = ["--watch-all-namespaces=true", "--requeue-dependency=2s", "--concurrent=4", *NO_ADDRESSES]
         env = {"KUBECONFIG": str(plane.kubeconfig_for(NAME, [FLUX])), "RUNTIME_NAMESPACE": "flux-system"}
         self._process = Process(NAME, [program, *arguments], plane.folder, {**GO, **env, "HOME": str(plane.folder)})
 

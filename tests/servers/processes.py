@@ -121,17 +121,27 @@ def stop_all(processes: Sequence[Process]) -> None:
         process.stop()
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port nobody listens on, below those that the kernel gives to outgoing connections.
+_RESERVED: list[socket.socket] = []
 
-    A server that is stopped for a while finds its port free when it comes back.
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port nobody listens on and nobody else was given, below those that the kernel gives to outgoing connections.
+
+    A server may listen on it seconds later, and finds it free again when it was stopped for a while: it is reserved
+    for as long as this process lives, by its UDP namesake, which no server here uses and no dead process holds.
     """
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         port = random.randrange(20000, 32000)
+        reservation = socket.socket(type=socket.SOCK_DGRAM)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
+            try:
+                reservation.bind((host, port))
                 probe.bind((host, port))
-                return port
+            except OSError:
+                reservation.close()
+                continue
+        _RESERVED.append(reservation)
+        return port
     raise StartError("no free port between 20000 and 32000")

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
+import sqlalchemy as sa
 import structlog
 
 from bot import registry
@@ -30,9 +31,10 @@ from bot.opening import Opener
 from bot.reporting import Reporter
 from bot.runner import Runner
 from bot.settings import ForgeSettings, Settings
-from bot.store import chain, desk
+from bot.store import chain, desk, leases
 from bot.store.database import Database
 from bot.store.desk import Desk
+from bot.store.presence import Presence
 from bot.store.transactions import Store
 from bot.sweeping import Sweeper
 from models import Delivery, Deployment, Notification, Run
@@ -106,6 +108,7 @@ class Backend:
         self.credentials = make_credentials(settings, self.store, self.forges, self.clusters)
         self._desks = make_desks(self.store, self.forges, self.clusters, self.credentials, settings.policy)
         self.sweeper = Sweeper(self.store, self.forges, self._desks)
+        await self._enter()
         self._appender = chain.Appender(self.store, Keyring(settings.secret_keys))
         self._observations = {
             name: Observations(self.store, cluster, self.credentials, settings.restore_pins)
@@ -123,6 +126,21 @@ class Backend:
             asyncio.create_task(_every(self._reconcile_seconds, self._look_again, self._stopping)),
         ]
 
+    async def _enter(self) -> None:
+        """Go on at once with what the dead have left; where others may work, with each row when its lease ends."""
+        self._presence = Presence(self.database.file)
+        async with self._presence.entering() as alone:
+            if alone:
+                await self._take_from_the_dead()
+
+    async def _take_from_the_dead(self) -> None:
+        try:
+            async with self.store.write() as tx:
+                for each in self._desks.values():
+                    await leases.take_from_the_dead(tx.session, each.table, each.statuses, tx.now)
+        except (DiskFull, sa.exc.SQLAlchemyError) as error:  # a full disk, no tables yet: the leases end by themselves
+            logger.warning("what was left is not taken up at once", why=str(error))
+
     async def stop(self) -> None:
         """End what runs in the background, then close all connections."""
         self._stopping.set()
@@ -136,6 +154,7 @@ class Backend:
         for cluster in self.clusters.values():
             await cluster.close()
         await self.database.close()
+        self._presence.leave()
 
     async def serve(self, queue: str, id: UUID) -> None:
         """Work on one row."""

@@ -52,7 +52,7 @@ class Database:
     def __init__(self, url: str, *, writers: int = 1, readers: int = 4) -> None:
         parsed = sa.make_url(url)
         self.dialect = parsed.get_backend_name()
-        self._file = Path(parsed.database or "") if self.dialect == "sqlite" else None
+        self.file = Path(parsed.database or "") if self.dialect == "sqlite" else None
         if self.dialect == "sqlite":
             self._writer = _sqlite_engine(url, "BEGIN IMMEDIATE", pool=1)
             self._reader = _sqlite_engine(url, "BEGIN", pool=readers, pragmas=("query_only=ON",))
@@ -98,7 +98,7 @@ class Database:
             return f"the database cannot be reached ({type(error).__name__})"
 
     async def _missing(self) -> str | None:
-        if self._file is not None and not self._file.exists():
+        if self.file is not None and not self.file.exists():
             return "there is no database file yet; run: sluice migrate"
         found = await self.revision()
         if not found:

@@ -87,6 +87,15 @@ async def release(
     return nudged is not None and nudged != row.nudged
 
 
+async def take_from_the_dead(
+    session: AsyncSession, table: type[Leased], statuses: Collection[str], now: datetime
+) -> None:
+    """Let go of all rows, which are due then: only for whoever knows that nobody works on any."""
+    held = sa.update(table).where(table.status.in_(statuses), table.due_at <= now + LEASE)
+    free = {"lease_owner": None, "lease_until": None, "due_at": now}
+    await session.execute(held.where(table.lease_owner.is_not(None)).values(free))
+
+
 async def take_name(session: AsyncSession, name: str, owner: str, now: datetime, life: timedelta = LEASE) -> bool:
     """Take or renew the lease on a kind of work; False while somebody else has it.
 

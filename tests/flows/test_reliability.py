@@ -9,7 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from bot.store.desk import MAX_ATTEMPTS
-from models import Delivery, Notification
+from bot.store.leases import LEASE
+from bot.store.presence import Presence
+from models import Delivery, Deployment, Notification
 from models.base import now
 from tests.bulk import leave_unopened
 from tests.thorough import sample
@@ -58,19 +60,34 @@ async def test_hundreds_of_unopened_deliveries(world: World) -> None:
 
 
 @pytest.mark.long
-async def test_killed_and_started_again(world: World) -> None:
-    """Killed while a push is rolled out: after the leases ran out it goes on, and says its end once."""
+@pytest.mark.parametrize("others", [False, True], ids=["alone", "others_work"])
+async def test_killed_and_started_again(world: World, others: bool) -> None:
+    """Killed while a push is rolled out: it goes on, and says its end once. Alone at once, else when the leases end."""
     await world.enabled()
     world.may_log_errors = True
     sha = world.push(says("two"))
-    await world.until(lambda: world.statuses(sha))
+    world.place.life.dies_before("cluster.request_reconcile")
+    await world.until(lambda: world.place.life.dead)
+    somebody = Presence(world.place.backend.database.file)
     await world.kill()
+    assert await _held(world) == [sha]
 
-    await world.rise()
-    await world.settled()
+    if others:
+        async with somebody.entering():
+            pass
+    await asyncio.to_thread(world.place.start_sluice)
+    if others:
+        assert await _held(world) == [sha]
+        await world.expire_leases()
+    await world.settled(LEASE.total_seconds() / 2)
 
+    somebody.leave()
     assert world.live() == "two"
     said_once(world, sha)
+
+
+async def _held(world: World) -> list[str]:
+    return [row.commit_hash for row in await world.rows(Deployment, Deployment.lease_until > now())]
 
 
 STORIES = {"push": 26, "deploy": 34, "close": 40}  # about how many steps each has

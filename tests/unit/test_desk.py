@@ -103,6 +103,19 @@ async def test_one_at_a_time(shop: Shop) -> None:
     assert len([row for row in taken if row is not None]) == 1
 
 
+async def test_what_the_dead_held_is_free_and_due(shop: Shop) -> None:
+    """Before the lease ends, and whoever comes back from the dead writes nothing."""
+    dead = await shop.take()
+    assert dead is not None
+    assert await shop.due() == []
+    async with shop.store.write() as tx:
+        await leases.take_from_the_dead(tx.session, Delivery, ("recorded",), tx.now)
+    assert await shop.due() == [shop.id]
+    async with shop.store.write() as tx:
+        assert await leases.owned(tx.session, dead) is None
+    assert await shop.take() is not None
+
+
 async def test_a_lease_that_ran_out(shop: Shop) -> None:
     """Then somebody else gets the row, and the first one owns it no more."""
     first = await shop.take()

@@ -15,16 +15,11 @@ __all__ = ["control_plane", "gitea"]
 
 TESTS = Path(__file__).parent
 FIRST = (
-    *("e2e/test_failures.py", "e2e/test_gate.py", "e2e/test_crashes.py", "e2e/test_initialization.py"),
-    *("e2e/test_servers.py", "e2e/test_rollback.py", "e2e/test_pins.py", "e2e/test_outage.py"),
-    *(
-        "e2e/test_approvals.py",
-        "e2e/test_enable_killed.py",
-        "e2e/test_story.py",
-        "e2e/test_pushes.py",
-        "e2e/test_enable.py",
-    ),
-    *("e2e/test_helm.py", "forges/test_gitea_real.py", "flows/test_approvals.py", "model/test_chain.py"),
+    *("e2e/test_failures.py", "e2e/test_gate.py", "e2e/test_outage.py", "e2e/test_rollback.py"),
+    *("e2e/test_initialization.py", "e2e/test_approvals.py", "e2e/test_servers.py", "e2e/test_pins.py"),
+    *("e2e/test_pushes.py", "e2e/test_crashes.py", "e2e/test_story.py", "forges/test_gitea_real.py"),
+    *("e2e/test_enable.py", "e2e/test_enable_killed.py", "e2e/test_helm.py"),
+    *("flows/test_approvals.py", "model/test_chain.py"),
     *("flows/test_enable_steps.py", "flows/test_pins.py", "flows/test_push.py", "flows/test_roles.py"),
     *("flows/test_comments.py", "flows/test_enable.py", "flows/test_heads.py", "flows/test_rollback.py"),
     *("flows/test_protected.py", "flows/test_reliability.py", "flows/test_races.py", "flows/test_grown.py"),
@@ -32,7 +27,10 @@ FIRST = (
     *("flows/test_gate.py", "flows/test_edits.py", "flows/test_locks.py", "flows/test_adoption.py"),
     *("sandbox/test_story.py", "migrations/test_migrations.py", "migrations/test_data.py", "store/test_editing.py"),
 )
-"""Files that take long, longest first, and what mostly waits between what mostly computes; the others come after."""
+"""Files that take long, longest first, and what mostly waits between what mostly computes; the others come after.
+
+A process is given its next file while two tests of the one before are left. So one long test is not to follow another.
+"""
 
 
 @pytest.hookimpl(trylast=True)

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import uvicorn
 from litestar import Litestar
@@ -62,15 +63,23 @@ def serve(settings: Settings, *, work: bool = True) -> None:
     if work:
         worker.start()
     try:
-        config = uvicorn.Config(
-            make_app(settings, worker.bell),
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-        Server(config).run()
+        Server(config(make_app(settings, worker.bell), host=settings.host, port=settings.port)).run()
     finally:
         worker.stop()
+
+
+def config(app: Any, **where: Any) -> uvicorn.Config:
+    """How the web application is served.
+
+    Each answer ends its connection. A webhook that is sent on an idle one, at the moment or in the pause in which it is
+    closed for being idle, is lost: no forge can know whether it may send that again.
+    """
+    return uvicorn.Config(
+        app,
+        **where,
+        headers=[("connection", "close")],
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )

@@ -70,6 +70,8 @@ DELIVER_TIMEOUT = 30
 [api]
 DEFAULT_PAGING_NUM = 30
 MAX_RESPONSE_ITEMS = 50
+[queue]
+TYPE = channel
 [indexer]
 ISSUE_INDEXER_TYPE = db
 [actions]

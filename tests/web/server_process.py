@@ -6,6 +6,7 @@ import sys
 import uvicorn
 
 from bot import log
+from bot.asgi import config
 from bot.store.database import Database
 from bot.store.deliveries import Intake
 from tests.web.receiving import app
@@ -21,7 +22,7 @@ def main() -> None:
         return app(Intake(url), ready=Database(url).ready)
 
     print(listener.getsockname()[1], flush=True)
-    uvicorn.Server(uvicorn.Config(make, factory=True, log_config=None, lifespan="on")).run([listener])
+    uvicorn.Server(config(make, factory=True, lifespan="on")).run([listener])
 
 
 if __name__ == "__main__":

@@ -166,6 +166,7 @@ WEAKER: dict[str, Weaker] = {
     "after": _other_than_before,
     "deploy_from": _not_only_merged,
     "forks": _turned_on,
+    "name_commit": _turned_off,
     "up_to_date": _turned_off,
     "checks": _fewer_demands,
     "freeze": _fewer_demands,

@@ -246,6 +246,9 @@ ENVIRONMENT = Fields(
         "forks": Field(
             kind=Flag(), doc="Whether pull requests from forks may run commands", default="false", example="false"
         ),
+        "name_commit": Field(
+            kind=Flag(), doc="Whether /deploy must name the commit that it means", default="false", example="true"
+        ),
         "up_to_date": Field(
             kind=Flag(), doc="Whether a change must hold all of its branch", default="false", example="true"
         ),

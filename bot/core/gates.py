@@ -173,6 +173,16 @@ def _request(facts: Facts) -> Reason | None:
 # What is to be deployed.
 
 
+def _named(facts: Facts) -> Reason | None:
+    """Of a push, a promotion or what waits already nobody can mean another commit than everybody sees."""
+    if not facts.rules.name_commit or facts.waiting or facts.command != "deploy":
+        return None
+    if facts.named:
+        return passes("commit_required", f"{_commit(facts)} was named")
+    again = code(f"/deploy {facts.environment} {_commit(facts)}", 150)
+    return refuses("commit_required", f"`/deploy` must name its commit here; for {_commit(facts)} write {again}")
+
+
 def _deploy_from(facts: Facts) -> Reason | None:
     if facts.rules.deploy_from != MERGED:
         return None
@@ -336,7 +346,7 @@ def _approvals(facts: Facts) -> Reason | None:
 
 # Which gates stand before which command. On what stands here an effect follows; the rest only shows.
 _TIMELY: tuple[Gate, ...] = (_lock, _hold, _freeze, _order, _checks, _approvals)
-_DEPLOYING: tuple[Gate, ...] = (_deployer, _fork, _request, _deploy_from, _path, _behind, _prunes, *_TIMELY)
+_DEPLOYING: tuple[Gate, ...] = (_deployer, _fork, _request, _named, _deploy_from, _path, _behind, _prunes, *_TIMELY)
 GATES: Mapping[str, tuple[Gate, ...]] = {
     PUSH: (_path, _prunes, *_TIMELY),
     "deploy": _DEPLOYING,

@@ -58,6 +58,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     after: str | None = None
     deploy_from: str | None = None  # merged | pull_request
     forks: bool = False
+    name_commit: bool = False
     up_to_date: bool = False
     checks: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()

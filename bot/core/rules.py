@@ -28,6 +28,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     after: Words = ()
     deploy_from: str | None = None  # merged | pull_request
     forks: bool = False
+    name_commit: bool = False
     up_to_date: bool = False
     checks: Words = ()
     freeze: Words = ()
@@ -55,6 +56,7 @@ def of(environment: Environment) -> Rules:
         after=(environment.after,) if environment.after else (),
         deploy_from=environment.deploy_from,
         forks=environment.forks,
+        name_commit=environment.name_commit,
         up_to_date=environment.up_to_date,
         checks=environment.checks,
         freeze=environment.freeze,
@@ -72,6 +74,7 @@ def stricter(one: Rules, other: Rules) -> Rules:
         after=_both(one.after, other.after),
         deploy_from=max(one.deploy_from, other.deploy_from, key=FROM.index),
         forks=one.forks and other.forks,
+        name_commit=one.name_commit or other.name_commit,
         up_to_date=one.up_to_date or other.up_to_date,
         checks=_both(one.checks, other.checks),
         freeze=_both(one.freeze, other.freeze),

@@ -48,6 +48,8 @@ def changed(field: str, old: Any, new: Any) -> list[Change]:
         ("branch", "main", "wild", True),
         ("forks", False, True, True),
         ("forks", True, False, False),
+        ("name_commit", True, False, True),
+        ("name_commit", False, True, False),
         ("up_to_date", True, False, True),
         ("up_to_date", False, True, False),
         ("after", "staging", None, True),

@@ -52,6 +52,23 @@ def test_what_time_can_mend_is_refused_to_a_person_and_waited_for_by_a_push(more
     ]
 
 
+@pytest.mark.parametrize(
+    ("more", "codes"),
+    [
+        ({}, ["commit_required"]),
+        ({"named": True}, []),
+        ({"waiting": True}, []),
+        ({"command": "promote"}, []),
+        ({"command": "push", "person": None}, []),
+        ({"rules": Rules()}, []),
+    ],
+)
+def test_where_a_commit_is_wanted_only_a_deploy_must_name_it(more: dict, codes: list[str]) -> None:
+    """The head that somebody sees may be another one than the head that Sluice knows."""
+    verdict = judge(facts(**{"rules": Rules(name_commit=True), **more}))
+    assert [each.code for each in verdict.reasons if not each.passed] == codes
+
+
 @pytest.mark.parametrize(("more", "code"), ALWAYS)
 def test_what_only_the_author_can_mend_is_always_refused(more: dict, code: str) -> None:
     """It is no use to wait for it."""

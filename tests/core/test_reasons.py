@@ -52,6 +52,8 @@ CASES: dict[str, Facts] = {
     "closed": facts("deploy", request=Request(number=7, state="closed")),
     "merged": facts("deploy", request=Request(number=7, state="merged")),
     "merged, with the commit": facts("deploy", request=Request(number=7, state="merged"), named=True),
+    "no commit is named": facts("deploy", rules=Rules(name_commit=True)),
+    "the commit is named": facts("deploy", rules=Rules(name_commit=True), named=True),
     "not merged": facts("deploy", rules=Rules(deploy_from="merged"), on_branch=False),
     "no folder": facts("deploy", path_missing=True),
     "behind": facts("deploy", on_branch=False, behind=True),

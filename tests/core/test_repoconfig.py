@@ -93,6 +93,7 @@ projects:
         after: staging
         deploy_from: merged
         forks: true
+        name_commit: true
         up_to_date: true
         checks: ["ci/test"]
         freeze: ["Fri 16:00 - Mon 08:00 Europe/Berlin"]
@@ -124,7 +125,7 @@ projects:
             name="production", path="apps/web/production", branch="release/1.x", namespace="web-production",
             cluster="eu", service_account="web.deployer", interval="1h30m", timeout="90s", auto_sync=False,
             approvals=2, approvers=("team:acme/sre", "user:alice"), deployers=("role:write",), reviews_count=True,
-            after="staging", deploy_from="merged", forks=True, up_to_date=True, checks=("ci/test",),
+            after="staging", deploy_from="merged", forks=True, name_commit=True, up_to_date=True, checks=("ci/test",),
             freeze=("Fri 16:00 - Mon 08:00 Europe/Berlin",), cloud_provider="aws", region="eu-central-1",
             kustomization={"wait": False, "postBuild": {"substitute": {"size": "3"}}, "dependsOn": [{"name": "base"}]},
             git="deploy_key",

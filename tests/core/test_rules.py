@@ -24,6 +24,7 @@ RULES = st.builds(
     after=NAMES,
     deploy_from=st.sampled_from([None, "pull_request", "merged"]),
     forks=st.booleans(),
+    name_commit=st.booleans(),
     up_to_date=st.booleans(),
     checks=NAMES,
     freeze=st.just(()),
@@ -45,6 +46,7 @@ NOT_PROTECTING: list[dict[str, Any]] = [
     {"deployers": (("user:a",),)},
     {"reviews_count": True},
     {"forks": True},
+    {"name_commit": True},
     {"up_to_date": True},
 ]
 
@@ -73,6 +75,7 @@ STRICTER: list[tuple[str, Any, Any, Any]] = [
     ("deploy_from", "merged", "pull_request", "merged"),
     ("deploy_from", "merged", None, "merged"),
     ("forks", True, False, False),
+    ("name_commit", False, True, True),
     ("up_to_date", False, True, True),
     ("checks", ("a", "b"), ("b", "c"), ("a", "b", "c")),
     ("freeze", ("Fri 16:00 - Mon 08:00 UTC",), (), ("Fri 16:00 - Mon 08:00 UTC",)),
@@ -98,7 +101,16 @@ def test_nothing_gets_weaker(one: Rules, other: Rules) -> None:
     assert both == stricter(other, one) == stricter(both, one)
     assert stricter(one, one) == one
     assert both.protected or (one.follows and other.follows)
-    for field in ("auto_sync", "approvals", "reviews_count", "deploy_from", "forks", "up_to_date", "checks"):
+    for field in (
+        "auto_sync",
+        "approvals",
+        "reviews_count",
+        "deploy_from",
+        "forks",
+        "name_commit",
+        "up_to_date",
+        "checks",
+    ):
         for each in (one, other):
             assert not WEAKER[field](getattr(each, field), getattr(both, field)), field
 

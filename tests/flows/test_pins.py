@@ -35,6 +35,23 @@ async def test_the_head_is_pinned(world: World) -> None:
     assert f"pinned to #{world.number}" in world.comment_text()
 
 
+async def test_the_commit_must_be_named(world: World) -> None:
+    """Where the configuration wants that, and the refusal says what to write."""
+    world.push({".sluice.yaml": "version: 1\nenvironments:\n  development: {name_commit: true}\n"})
+    await world.enabled("development")
+    head = world.open_pull_request(says("topic"))
+    await world.settled()
+
+    await world.comment("/deploy development")
+    assert (await world.runs("deploy"))[-1].code == "commit_required"
+    again = f"/deploy development {head[:7]}"
+    assert f"`{again}`" in world.comment_text()
+    assert world.live() != "topic"
+
+    await world.comment(again)
+    assert world.live() == "topic"
+
+
 async def test_a_push_to_main_does_not_reach_it(world: World) -> None:
     """Main goes on; the pinned environment stays, and nothing is said on main's commit."""
     await pinned(world)

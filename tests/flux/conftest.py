@@ -15,6 +15,9 @@ from bot.sandbox.git import GitStore
 from tests.flux.git_server import GitServer
 from tests.flux.planes import Plane, RealPlane, SandboxPlane
 from tests.flux.project import FILE, REPO, Project, config_map
+from tests.postgres import migrated_url
+
+__all__ = ["migrated_url"]
 
 
 @pytest.fixture

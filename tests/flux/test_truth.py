@@ -3,12 +3,10 @@
 import asyncio
 import contextlib
 import copy
-import shutil
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -29,7 +27,6 @@ from bot.wiring import whole
 from models import GitopsResource
 from models.base import now
 from tests.core_flux.objects import failed, kustomization, progressing
-from tests.postgres import migrated_file
 from tests.scene import Silent
 from tests.store.test_rows import enabled
 
@@ -329,15 +326,13 @@ def agree(row: GitopsResource, found: dict[str, Any] | None) -> None:
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> Iterator[tuple[asyncio.Runner, Database]]:
+def runner(migrated_url: str) -> Iterator[tuple[asyncio.Runner, Database]]:
     """An event loop and a database for all examples: only the rows are new each time."""
-    (tmp_path / "sluice.db").write_bytes(migrated_file())
     with asyncio.Runner() as runner:
-        database = Database(f"sqlite+aiosqlite:///{tmp_path}/sluice.db")
+        database = Database(migrated_url, writers=4)  # on PostgreSQL the observers write at the same time
         runner.run(_prepared(database))
         yield runner, database
         runner.run(database.close())
-    shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 async def _prepared(database: Database) -> None:

@@ -101,15 +101,16 @@ class Observations:
             await self._compare(seen)
 
     async def gone(self, gone: Gone) -> None:
-        """An object is there no more; if the row is about another of that name, the cluster is asked."""
+        """An object is there no more; if the row is about another, which may be newer, the cluster is asked."""
         if gone.kind == CHART:
             return  # its release tells
         async with self.store.write() as tx:
             row = await self._row(tx, gone.kind, gone.namespace, gone.name)
-            if row is None or row.uid is None:
-                return  # not ours, or not made yet
-            late = row.uid != gone.uid
-            if not late:
+            if row is None:
+                return  # not ours
+            newer = _note_gone(row, gone)
+            late = not newer and row.uid not in (None, gone.uid)
+            if row.uid is not None and not late:
                 await self._leave(tx, row)
         if late:
             await self._look(gone.kind, row)
@@ -304,6 +305,15 @@ class Observations:
 
 def _sighting(seen: Seen) -> Sighting:
     return Sighting(seen.uid, seen.resource_version)
+
+
+def _note_gone(row: GitopsResource, gone: Gone) -> bool:
+    """Note the version at which nothing was there, if the row tells of an earlier one; whether it does."""
+    end, known = Sighting(None, gone.resource_version), sightings.noted(row.uid, row.config)
+    if end.version is None or not sightings.is_newer(end, known):
+        return False
+    row.config = {**row.config, sightings.VERSION: end.version}
+    return True
 
 
 async def _note_theirs(tx: Transaction, row: GitopsResource, found: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-VERSION = "version"  # in a row's config: the resource version of the object as the row tells it
+VERSION = "version"  # in a row's config: the resource version that it tells of, of the object or of its end
 
 
 class Sighting(msgspec.Struct, frozen=True):

@@ -30,13 +30,17 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gone(msgspec.Struct, frozen=True, kw_only=True):
-    """An object that is no longer there. `uid` is None where it was known by its name only."""
+    """An object that is no longer there. `uid` is None where it was known by its name only.
+
+    `resource_version`: at that one nothing of its name was there; None where another one was.
+    """
 
     cluster: str
     kind: str
     namespace: str
     name: str
     uid: str | None
+    resource_version: str | None = None
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -226,7 +230,7 @@ class _KindObserver:
         version, items = await self._connection.list(self._kind, self._selector, self._only)
         there = {_place(item) for item in items}
         for place in [place for place in self._have if place not in there]:
-            self._note_gone(place)
+            self._note_gone(place, version)
         for item in items:
             self._note(item)
         if not self.told.is_set():
@@ -243,7 +247,7 @@ class _KindObserver:
             async for change, found in events:
                 heard = True
                 if change == "DELETED":
-                    self._note_gone(_place(found))
+                    self._note_gone(_place(found), found["metadata"]["resourceVersion"])
                 elif change != "BOOKMARK":
                     self._note(found)
                 self._version = found["metadata"]["resourceVersion"]
@@ -267,9 +271,16 @@ class _KindObserver:
         )
         self._put((*place, seen.uid), seen)
 
-    def _note_gone(self, place: _Place) -> None:
+    def _note_gone(self, place: _Place, version: str | None = None) -> None:
         uid = (self._have or {}).pop(place, None)
-        gone = Gone(cluster=self._cluster, kind=self._kind, namespace=place[0], name=place[1], uid=uid)
+        gone = Gone(
+            cluster=self._cluster,
+            kind=self._kind,
+            namespace=place[0],
+            name=place[1],
+            uid=uid,
+            resource_version=version,
+        )
         self._put((*place, uid), gone)
 
     # Telling.

@@ -1,8 +1,12 @@
 """Protected environments go back at once, and on only by their gates; what runs in one is brought to another."""
 
+import pytest
+
 from tests.flows.test_approvals import enabled, last, waiting
 from tests.flows.test_rollback import holds
 from tests.world import World, says
+
+pytestmark = pytest.mark.long
 
 ONE = "approvals: 1"
 CONFIG = """\

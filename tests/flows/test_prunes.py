@@ -1,10 +1,13 @@
 """Volumes, namespaces and definitions go only when somebody said so."""
 
 import msgspec
+import pytest
 
 from bot.simulating import Question, simulate
 from tests.flows.test_approvals import enabled, last, voices, waiting
 from tests.world import World, says
+
+pytestmark = pytest.mark.long
 
 DATA = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\nspec: {}\n"
 HOME = "deploy/production/kustomization.yaml"
